@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# espalier_layer(NAME [DEPS targets...]): one folder of src/espalier/ as an object library.
+# Every source in the folder belongs to it; the includes are checked by the test `layers`.
+add_library(espalier_flags INTERFACE)
+target_compile_features(espalier_flags INTERFACE cxx_std_20)
+target_include_directories(espalier_flags INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+target_compile_options(espalier_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers)
+if(ESPALIER_SANITIZE)
+  target_compile_options(espalier_flags INTERFACE -fsanitize=${ESPALIER_SANITIZE}
+                                                  -fno-omit-frame-pointer)
+  target_link_options(espalier_flags INTERFACE -fsanitize=${ESPALIER_SANITIZE})
+endif()
+if(ESPALIER_FUZZ)
+  target_compile_options(espalier_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  target_link_options(espalier_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+function(espalier_layer name)
+  cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/espalier/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(espalier_${name} OBJECT ${sources})
+  set_target_properties(espalier_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(espalier_${name} PUBLIC espalier_flags fmt::fmt OpenMP::OpenMP_CXX
+                                                Threads::Threads ${arg_DEPS})
+  target_sources(espalier PRIVATE $<TARGET_OBJECTS:espalier_${name}>)
+  target_link_libraries(espalier PUBLIC fmt::fmt OpenMP::OpenMP_CXX Threads::Threads
+                                 PRIVATE ${arg_DEPS})
+endfunction()
