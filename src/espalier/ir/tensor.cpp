@@ -245,7 +245,8 @@ Tensor dropout(Tensor x, double rate, const RngState& rng) {
   if (rate == 0.0) return x;
   const Tensor u =
       random_uniform(rng.seed, rng.step, x.shape(), x.builder().random_stream());
-  const Tensor keep = compare(Op::ge, u, constant_like(u, rate));
+  // Draws are multiples of 2^-24: the threshold must be the same f32 in every evaluation.
+  const Tensor keep = compare(Op::ge, u, constant_like(u, round_to(DType::f32, rate)));
   return select(keep, x * (1.0 / (1.0 - rate)), constant_like(x, 0.0));
 }
 

@@ -115,7 +115,7 @@ Tensor random_uniform(Tensor seed, Tensor step, Shape shape, int64_t stream);
 Tensor layer_norm(Tensor x, Tensor weight, Tensor bias, double epsilon);
 Tensor rms_norm(Tensor x, Tensor weight, double epsilon);
 Tensor softmax(Tensor x);
-/// logits [..., V], labels [...] -> loss of each position [...].
+/// logits [..., V], labels [...] -> loss of each position [...]; labels outside [0, V) give 0.
 Tensor softmax_cross_entropy(Tensor logits, Tensor labels);
 
 /// Seed and step of the run, i64 scalars: what every random draw starts from.
