@@ -21,6 +21,22 @@ function(espalier_layer name)
   if(NOT sources)
     return()
   endif()
+  # Vector kernels: the file name says which processor they are for. Always optimized, so that
+  # debug builds stay usable.
+  foreach(source IN LISTS sources)
+    if(source MATCHES "_avx2\\.cpp$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512\\.cpp$")
+      set_source_files_properties(
+        ${source} PROPERTIES COMPILE_OPTIONS
+                             "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512_bf16\\.cpp$")
+      set_source_files_properties(
+        ${source}
+        PROPERTIES COMPILE_OPTIONS
+                   "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512bf16;-mfma;-mf16c")
+    endif()
+  endforeach()
   add_library(espalier_${name} OBJECT ${sources})
   set_target_properties(espalier_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(espalier_${name} PUBLIC espalier_flags fmt::fmt OpenMP::OpenMP_CXX

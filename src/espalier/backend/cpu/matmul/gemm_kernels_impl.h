@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// Source of the inner loops, compiled once per instruction set by the gemm_kernels_*.cpp files.
+// Everything is in an unnamed namespace and includes no inline code of other headers, so that no
+// vector instruction leaks into code shared with older processors.
+#pragma once
+
+#include <immintrin.h>
+
+#include "espalier/backend/cpu/matmul/gemm_kernels.h"
+#include "espalier/backend/cpu/matmul/vector_math.h"
+
+namespace espalier::cpu {
+namespace {
+
+template <int W>
+struct Lanes {
+  typedef float Vector __attribute__((vector_size(W * 4)));
+  typedef float Unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+};
+
+/// C[MR, NV*W] (+)= A[kc][MR] * B[kc][NV*W]. The multiply-adds are written as assembly because the
+/// compiler otherwise renames accumulators between registers, at a cost of a fifth of the speed.
+template <int MR, int NV, int W>
+void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate,
+          const float* next) {
+  using Vector = typename Lanes<W>::Vector;
+  using Unaligned = typename Lanes<W>::Unaligned;
+  constexpr int kUnroll = 8;
+  Vector sum[MR][NV] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV * W; j += 16) __builtin_prefetch(c + i * ldc + j, 1, 3);
+  }
+  const auto step = [&](int u) __attribute__((always_inline)) {
+    Vector row[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      row[j] = *reinterpret_cast<const Unaligned*>(b + (u * NV + j) * W);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const Vector scale = a[u * MR + i] - Vector{};  // x - 0 is x for every x: a broadcast
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) {
+        asm("vfmadd231ps %2, %1, %0" : "+v"(sum[i][j]) : "v"(scale), "v"(row[j]));
+      }
+    }
+  };
+  int64_t k = 0;
+  for (; k + kUnroll <= kc; k += kUnroll) {
+    __builtin_prefetch(next, 0, 2);
+    next += 16;
+#pragma GCC unroll 8
+    for (int u = 0; u < kUnroll; ++u) step(u);
+    a += kUnroll * MR;
+    b += kUnroll * NV * W;
+  }
+  for (; k < kc; ++k, a += MR, b += NV * W) step(0);
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      Unaligned* out = reinterpret_cast<Unaligned*>(c + i * ldc + j * W);
+      *out = accumulate ? *out + sum[i][j] : sum[i][j];
+    }
+  }
+}
+
+struct F32 {
+  using Type = float;
+  static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, __m256 v) { _mm256_storeu_ps(p, v); }
+};
+
+struct Bf16 {
+  using Type = uint16_t;
+  static __m256 load(const uint16_t* p) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  /// Round to nearest even; NaN stays NaN.
+  static void store(uint16_t* p, __m256 v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+    const __m128i packed =
+        _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+  }
+};
+
+struct F16 {
+  using Type = uint16_t;
+  static __m256 load(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void store(uint16_t* p, __m256 v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+};
+
+/// One element, without touching its neighbours.
+template <typename F>
+float load_one(const typename F::Type* p) {
+  typename F::Type lanes[8] = {*p};
+  return _mm256_cvtss_f32(F::load(lanes));
+}
+
+/// t[i][j] -> t[j][i]
+inline void transpose8(__m256* t) {
+  __m256 u[8];
+  for (int i = 0; i < 4; ++i) {
+    u[2 * i] = _mm256_unpacklo_ps(t[2 * i], t[2 * i + 1]);
+    u[2 * i + 1] = _mm256_unpackhi_ps(t[2 * i], t[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    t[4 * i] = _mm256_shuffle_ps(u[4 * i], u[4 * i + 2], 0x44);
+    t[4 * i + 1] = _mm256_shuffle_ps(u[4 * i], u[4 * i + 2], 0xEE);
+    t[4 * i + 2] = _mm256_shuffle_ps(u[4 * i + 1], u[4 * i + 3], 0x44);
+    t[4 * i + 3] = _mm256_shuffle_ps(u[4 * i + 1], u[4 * i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m256 low = t[i], high = t[i + 4];
+    t[i] = _mm256_permute2f128_ps(low, high, 0x20);
+    t[i + 4] = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+}
+
+template <typename F, int P>
+void pack_scalar(const PackArgs& args, int64_t lane, int64_t count, int64_t first_k, float* dst) {
+  const auto* src = static_cast<const typename F::Type*>(args.src) + lane * args.lane_stride;
+  for (int64_t k = first_k; k < args.kc; ++k) {
+    for (int64_t i = 0; i < P; ++i) {
+      dst[k * P + i] =
+          i < count ? load_one<F>(src + i * args.lane_stride + k * args.k_stride) : 0.0f;
+    }
+  }
+}
+
+/// k is contiguous: 8 x 8 transposes. A store of 8 lanes may run over the next k (or the spill
+/// room); what it overwrites there is written later.
+template <typename F, int P>
+void pack_panel_by_k(const PackArgs& args, int64_t lane, float* dst) {
+  constexpr int kGroups = (P + 7) / 8;
+  const auto* src = static_cast<const typename F::Type*>(args.src) + lane * args.lane_stride;
+  const int64_t count = args.lanes - lane < P ? args.lanes - lane : P;
+  int64_t k = 0;
+  for (; k + 8 <= args.kc; k += 8) {
+    __m256 block[kGroups][8];
+    for (int g = 0; g < kGroups; ++g) {
+      for (int i = 0; i < 8; ++i) {
+        const int row = g * 8 + i;
+        block[g][i] = row < P && row < count ? F::load(src + row * args.lane_stride + k)
+                                             : _mm256_setzero_ps();
+      }
+      transpose8(block[g]);
+    }
+    for (int u = 0; u < 8; ++u) {
+      for (int g = 0; g < kGroups; ++g) _mm256_storeu_ps(dst + (k + u) * P + g * 8, block[g][u]);
+    }
+  }
+  pack_scalar<F, P>(args, lane, count, k, dst);
+}
+
+/// Lanes are contiguous: copies. Panels are filled side by side, a few at a time, so that reads
+/// run along rows.
+template <typename F, int P>
+void pack_by_lane(const PackArgs& args) {
+  constexpr int kGroups = (P + 7) / 8;
+  constexpr int64_t kTogether = 256 / P;
+  const auto* src = static_cast<const typename F::Type*>(args.src);
+  // A panel read in whole groups of 8 must not run past the last lane.
+  const int64_t safe = args.lanes < kGroups * 8 ? 0 : (args.lanes - kGroups * 8) / P + 1;
+  for (int64_t first = 0; first < safe; first += kTogether) {
+    const int64_t last = first + kTogether < safe ? first + kTogether : safe;
+    for (int64_t k = 0; k < args.kc; ++k) {
+      const auto* row = src + k * args.k_stride;
+      for (int64_t p = first; p < last; ++p) {
+        float* out = args.dst + p * args.panel_stride + k * P;
+        for (int g = 0; g < kGroups; ++g) {
+          _mm256_storeu_ps(out + g * 8, F::load(row + p * P + g * 8));
+        }
+      }
+    }
+  }
+  for (int64_t p = safe; p * P < args.lanes; ++p) {
+    const int64_t count = args.lanes - p * P < P ? args.lanes - p * P : P;
+    pack_scalar<F, P>(args, p * P, count, 0, args.dst + p * args.panel_stride);
+  }
+}
+
+template <typename F, int P>
+void pack_typed(const PackArgs& args) {
+  if (args.lane_stride == 1) return pack_by_lane<F, P>(args);
+  for (int64_t p = 0; p * P < args.lanes; ++p) {
+    float* dst = args.dst + p * args.panel_stride;
+    if (args.k_stride == 1) {
+      pack_panel_by_k<F, P>(args, p * P, dst);
+    } else {
+      const int64_t count = args.lanes - p * P < P ? args.lanes - p * P : P;
+      pack_scalar<F, P>(args, p * P, count, 0, dst);
+    }
+  }
+}
+
+template <int P>
+void pack(const PackArgs& args) {
+  switch (args.dtype) {
+    case DType::bf16:
+      return pack_typed<Bf16, P>(args);
+    case DType::f16:
+      return pack_typed<F16, P>(args);
+    default:
+      return pack_typed<F32, P>(args);
+  }
+}
+
+inline __m256 activate(Activation activation, __m256 x) {
+  switch (activation) {
+    case Activation::relu: {
+      // max(NaN, 0) would be 0: keep the NaN.
+      const __m256 keep = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NLE_UQ);
+      return _mm256_and_ps(keep, x);
+    }
+    case Activation::gelu_erf:
+      return gelu_erf(x);
+    case Activation::gelu_tanh:
+      return gelu_tanh(x);
+    case Activation::none:
+      break;
+  }
+  return x;
+}
+
+template <typename F>
+void finish_typed(const FinishArgs& args) {
+  using Type = typename F::Type;
+  for (int64_t r = 0; r < args.rows; ++r) {
+    const float* acc = args.acc + r * args.acc_stride;
+    Type* c = static_cast<Type*>(args.c) + r * args.row_stride;
+    for (int64_t j = 0; j < args.cols; j += 8) {
+      const int64_t count = args.cols - j < 8 ? args.cols - j : 8;
+      const bool direct = count == 8 && args.col_stride == 1;
+      float in[8] = {}, shift[8] = {};
+      Type old[8] = {};
+      __m256 x, add = _mm256_setzero_ps();
+      if (count == 8) {
+        x = _mm256_loadu_ps(acc + j);
+        if (args.bias && !args.bias_per_row) add = _mm256_loadu_ps(args.bias + j);
+      } else {
+        for (int64_t i = 0; i < count; ++i) {
+          in[i] = acc[j + i];
+          if (args.bias && !args.bias_per_row) shift[i] = args.bias[j + i];
+        }
+        x = _mm256_loadu_ps(in);
+        add = _mm256_loadu_ps(shift);
+      }
+      if (args.bias_per_row) add = _mm256_set1_ps(args.bias[r]);
+      if (args.bias) x = _mm256_add_ps(x, add);
+      if (args.add_c) {
+        if (!direct) {
+          for (int64_t i = 0; i < count; ++i) old[i] = c[(j + i) * args.col_stride];
+        }
+        x = _mm256_add_ps(x, F::load(direct ? c + j : old));
+      }
+      x = activate(args.activation, x);
+      if (direct) {
+        F::store(c + j, x);
+        continue;
+      }
+      F::store(old, x);
+      for (int64_t i = 0; i < count; ++i) c[(j + i) * args.col_stride] = old[i];
+    }
+  }
+}
+
+inline void finish(const FinishArgs& args) {
+  switch (args.dtype) {
+    case DType::bf16:
+      return finish_typed<Bf16>(args);
+    case DType::f16:
+      return finish_typed<F16>(args);
+    default:
+      return finish_typed<F32>(args);
+  }
+}
+
+}  // namespace
+}  // namespace espalier::cpu

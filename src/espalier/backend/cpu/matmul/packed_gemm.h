@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Own matrix product: operands are packed (converted and transposed on the way) into panels that
+// fit the caches, as in Goto & van de Geijn, https://doi.org/10.1145/1356052.1356053 and BLIS,
+// https://doi.org/10.1145/2764454.
+//
+// Each element of C is a sum over k in fixed blocks and fixed order: results do not depend on the
+// number of threads, nor on which of them computes what.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "espalier/backend/cpu/cpu_info.h"
+#include "espalier/backend/cpu/matmul/gemm_kernels.h"
+#include "espalier/backend/cpu/matmul/matmul_desc.h"
+
+namespace espalier::cpu {
+
+/// Sizes from the cache model (docs/decisions/matmul.md).
+struct GemmBlocks {
+  int64_t kc;  // one k block: a panel of each operand together fill L1
+  int64_t k_blocks;
+  int64_t mc;       // rows packed at a time: half of L2
+  int64_t stage_k;  // k blocks of B packed at a time, so that they stay in the last cache
+  int64_t stage_n;  // columns of B packed at a time
+  int64_t m_tasks;  // C is cut into m_tasks x n_tasks pieces of work per stage
+  int64_t n_tasks;
+};
+
+class PackedGemm {
+ public:
+  PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const CpuInfo& cpu, int threads);
+
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+  /// Bytes of one B packed beforehand; 0 where this product cannot use one.
+  int64_t packed_b_bytes() const;
+  void pack_b(const void* b, void* packed) const;
+  /// `packed` null: B is packed here. Pointers may not overlap; scratch is 64-byte aligned.
+  void run(const void* a, const void* b, const void* packed, const void* bias, void* c,
+           void* scratch);
+  std::string describe() const;
+  const GemmBlocks& blocks() const { return blocks_; }
+
+ private:
+  struct Call;
+  struct Team;
+  void choose_blocks(const CpuInfo& cpu);
+  void run_matrix(const Call& call, int64_t batch, Team& team);
+  void pack_stage(const Call& call, const void* b, int64_t n0, int64_t n1, int64_t kb0, int64_t kb1,
+                  float* packed, const Team& team) const;
+  void run_task(const Call& call, const void* a, void* c, const float* packed, int64_t task,
+                int64_t n0, int64_t n1, int64_t kb0, int64_t kb1, const Team& team) const;
+  void finish(const Call& call, const float* acc, int64_t acc_stride, void* c, int64_t m0,
+              int64_t m1, int64_t n0, int64_t n1, bool add_c) const;
+
+  MatmulDesc desc_;  // columns of C contiguous where possible: operands swapped if need be
+  bool swapped_ = false;
+  bool staged_ = false;      // C is not plain f32 rows: sums are kept in scratch
+  bool epilogue_ = false;    // bias or activation
+  bool per_matrix_ = false;  // threads share out the batch instead of each matrix
+  const GemmKernels& kernels_;
+  int threads_;
+  int64_t l2_bytes_;
+  GemmBlocks blocks_{};
+  int64_t a_panel_ = 0;  // floats of one packed panel of A
+  int64_t b_panel_ = 0;
+  int64_t a_floats_ = 0;      // per thread
+  int64_t stage_floats_ = 0;  // per thread
+  int64_t b_floats_ = 0;      // per team, both halves of the double buffer
+  int64_t scratch_bytes_ = 0;
+  std::atomic<int64_t> next_[2]{};
+};
+
+}  // namespace espalier::cpu
