@@ -38,10 +38,12 @@ void verify_node(const Graph& graph, int32_t id) {
     types.push_back(graph.type(v));
   }
   if (node.op == Op::input) {
+    check_use({node.op, types, node.attrs});
     ESPALIER_CHECK(node.types.size() == 1, ErrorKind::internal, "verify", "an input has one result");
     return;
   }
   if (node.op == Op::fusion) {
+    check_use({node.op, types, node.attrs});
     const int64_t index = node.attrs.integer(Attr::body);
     ESPALIER_CHECK(index >= 0 && index < static_cast<int64_t>(graph.bodies().size()),
                    ErrorKind::internal, "verify", "fusion body {} does not exist", index);

@@ -70,6 +70,9 @@ class Graph {
 /// `internal` naming the node and its scope. Run after every pass.
 void verify(const Graph& graph);
 
+/// Same nodes, attributes, types, scopes, outputs and bodies. A NaN attribute equals a NaN.
+bool equal(const Graph& a, const Graph& b);
+
 /// Text of the graph; `parse` reads it back to an equal graph.
 std::string print(const Graph& graph);
 /// Throws `data` with line and column.

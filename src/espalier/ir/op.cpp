@@ -73,7 +73,7 @@ const std::vector<OpInfo>& table() {
 
       {Op::layer_norm, "layer_norm", 3, 3, {A::epsilon}, {A::remat}, layer_norm_rule, kComposite},
       {Op::rms_norm, "rms_norm", 2, 2, {A::epsilon}, {A::remat}, rms_norm_rule, kComposite},
-      {Op::softmax, "softmax", 1, 1, {}, {A::remat}, float_rule, kComposite},
+      {Op::softmax, "softmax", 1, 1, {}, {A::remat}, softmax_rule, kComposite},
       {Op::softmax_cross_entropy, "softmax_cross_entropy", 2, 2, {}, {A::remat},
        cross_entropy_rule, kComposite},
       {Op::attention, "attention", 3, 8, {A::scale},
@@ -103,7 +103,7 @@ std::optional<Op> parse_op(std::string_view text) {
 
 std::string TensorType::str() const { return fmt::format("{}{}", espalier::name(dtype), shape.str()); }
 
-std::vector<TensorType> infer_types(const OpUse& use) {
+void check_use(const OpUse& use) {
   const OpInfo& row = info(use.op);
   const auto count = static_cast<int>(use.inputs.size());
   ESPALIER_CHECK(count >= row.min_inputs && (row.max_inputs < 0 || count <= row.max_inputs),
@@ -122,8 +122,15 @@ std::vector<TensorType> infer_types(const OpUse& use) {
     ESPALIER_CHECK(known, ErrorKind::user, row.name, "attribute {} is not one of this op",
                    name(attr));
   }
+}
+
+std::vector<TensorType> infer_types(const OpUse& use) {
+  check_use(use);
+  const OpInfo& row = info(use.op);
   ESPALIER_CHECK(row.rule != nullptr, ErrorKind::internal, row.name, "types are not derived");
-  return row.rule(use);
+  std::vector<TensorType> types = row.rule(use);
+  for (const TensorType& type : types) type.shape.numel();  // throws when too large
+  return types;
 }
 
 }  // namespace espalier::ir

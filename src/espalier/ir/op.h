@@ -77,6 +77,8 @@ inline std::string_view name(Op op) { return info(op).name; }
 inline bool has_trait(Op op, Trait trait) { return (info(op).traits & trait) != 0; }
 std::optional<Op> parse_op(std::string_view text);
 
+/// Checks the number of operands and which attributes are there; throws `user`.
+void check_use(const OpUse& use);
 /// Result types of an op use, after checking arity, attributes and shapes.
 std::vector<TensorType> infer_types(const OpUse& use);
 

@@ -35,6 +35,7 @@ Types scatter_add_rule(const OpUse& use);
 // Composites (shape_rules_composite.cpp).
 Types layer_norm_rule(const OpUse& use);
 Types rms_norm_rule(const OpUse& use);
+Types softmax_rule(const OpUse& use);
 Types cross_entropy_rule(const OpUse& use);
 Types attention_rule(const OpUse& use);
 Types attention_grad_rule(const OpUse& use);

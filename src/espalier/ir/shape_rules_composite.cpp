@@ -73,6 +73,12 @@ Types rms_norm_rule(const OpUse& use) {
   return {use.inputs[0]};
 }
 
+Types softmax_rule(const OpUse& use) {
+  ESPALIER_CHECK(use.inputs[0].shape.rank() > 0, ErrorKind::user, name(use.op),
+                 "takes at least one axis, got {}", use.inputs[0].str());
+  return float_rule(use);
+}
+
 Types cross_entropy_rule(const OpUse& use) {
   const TensorType& logits = use.inputs[0];
   const TensorType& labels = use.inputs[1];

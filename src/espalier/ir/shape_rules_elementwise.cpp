@@ -61,9 +61,10 @@ Types compare_rule(const OpUse& use) {
 }
 
 Types select_rule(const OpUse& use) {
-  ESPALIER_CHECK(use.inputs[0].dtype == DType::boolean && use.inputs[0].shape == use.inputs[1].shape,
-                 ErrorKind::user, name(use.op), "condition is {} for values of type {}",
-                 use.inputs[0].str(), use.inputs[1].str());
+  ESPALIER_CHECK(
+      use.inputs[0].dtype == DType::boolean && use.inputs[0].shape == use.inputs[1].shape,
+      ErrorKind::user, name(use.op), "condition is {} for values of type {}", use.inputs[0].str(),
+      use.inputs[1].str());
   ESPALIER_CHECK(use.inputs[1] == use.inputs[2], ErrorKind::user, name(use.op),
                  "values differ: {} and {}", use.inputs[1].str(), use.inputs[2].str());
   return {use.inputs[1]};

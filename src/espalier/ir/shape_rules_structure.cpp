@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "espalier/base/checked.h"
 #include "espalier/base/error.h"
 #include "espalier/ir/shape_rules.h"
 
@@ -56,8 +57,8 @@ Types broadcast_rule(const OpUse& use) {
 Types reshape_rule(const OpUse& use) {
   const TensorType out{use.inputs[0].dtype, Shape(use.attrs.integers(Attr::shape))};
   ESPALIER_CHECK(out.shape.numel() == use.inputs[0].shape.numel(), ErrorKind::user, name(use.op),
-                 "{} has {} elements, {} has {}", use.inputs[0].str(),
-                 use.inputs[0].shape.numel(), out.shape.str(), out.shape.numel());
+                 "{} has {} elements, {} has {}", use.inputs[0].str(), use.inputs[0].shape.numel(),
+                 out.shape.str(), out.shape.numel());
   return {out};
 }
 
@@ -81,10 +82,10 @@ Types slice_rule(const OpUse& use) {
                  "starts {} and limits {} do not fit {}", list(starts), list(limits), in.str());
   Shape shape;
   for (size_t i = 0; i < rank; ++i) {
-    ESPALIER_CHECK(0 <= starts[i] && starts[i] <= limits[i] &&
-                       limits[i] <= in.shape[static_cast<int64_t>(i)],
-                   ErrorKind::user, name(use.op), "axis {}: [{},{}) is outside {}", i, starts[i],
-                   limits[i], in.str());
+    ESPALIER_CHECK(
+        0 <= starts[i] && starts[i] <= limits[i] && limits[i] <= in.shape[static_cast<int64_t>(i)],
+        ErrorKind::user, name(use.op), "axis {}: [{},{}) is outside {}", i, starts[i], limits[i],
+        in.str());
     shape.push_back(limits[i] - starts[i]);
   }
   return {{in.dtype, shape}};
@@ -101,7 +102,8 @@ Types concat_rule(const OpUse& use) {
     if (axis < t.shape.rank()) same.shape[axis] = use.inputs[0].shape[axis];
     ESPALIER_CHECK(same == use.inputs[0], ErrorKind::user, name(use.op),
                    "operands differ beside axis {}: {} and {}", axis, use.inputs[0].str(), t.str());
-    out.shape[axis] += t.shape[axis];
+    out.shape[axis] = checked_add(out.shape[axis], t.shape[axis],
+                                  {ErrorKind::user, name(use.op), "the size of the joint axis"});
   }
   return {out};
 }
@@ -116,7 +118,9 @@ Types pad_rule(const OpUse& use) {
   for (size_t i = 0; i < rank; ++i) {
     ESPALIER_CHECK(low[i] >= 0 && high[i] >= 0, ErrorKind::user, name(use.op),
                    "axis {}: negative padding {}, {}", i, low[i], high[i]);
-    out.shape[static_cast<int64_t>(i)] += low[i] + high[i];
+    const CheckedFor size{ErrorKind::user, name(use.op), "the padded size"};
+    int64_t& padded = out.shape[static_cast<int64_t>(i)];
+    padded = checked_add(padded, checked_add(low[i], high[i], size), size);
   }
   return {out};
 }
@@ -150,8 +154,8 @@ Types dot_rule(const OpUse& use) {
   check_axes(use, "lhs axes", lhs_axes, lhs);
   check_axes(use, "rhs axes", rhs_axes, rhs);
   ESPALIER_CHECK(lhs_batch.size() == rhs_batch.size() && lhs_axes.size() == rhs_axes.size(),
-                 ErrorKind::user, name(use.op), "lhs and rhs pair {} with {} axes",
-                 lhs_axes.size(), rhs_axes.size());
+                 ErrorKind::user, name(use.op), "lhs and rhs pair {} with {} axes", lhs_axes.size(),
+                 rhs_axes.size());
   for (size_t i = 0; i < lhs_axes.size(); ++i) {
     ESPALIER_CHECK(lhs.shape[lhs_axes[i]] == rhs.shape[rhs_axes[i]], ErrorKind::user, name(use.op),
                    "{} sizes differ: lhs axis {} = {}, rhs axis {} = {} (lhs {}, rhs {})",
@@ -173,11 +177,10 @@ Types matmul_rule(const OpUse& use) {
   const Types out = dot_rule(use);
   size_t next = 2;
   if (use.attrs.integer_or(Attr::bias, 0) != 0) {
-    ESPALIER_CHECK(next < use.inputs.size() && use.inputs[next].shape.rank() == 1 &&
-                       out[0].shape.rank() > 0 &&
-                       use.inputs[next].shape[0] == out[0].shape[out[0].shape.rank() - 1],
-                   ErrorKind::user, name(use.op), "the bias does not fit the last axis of {}",
-                   out[0].str());
+    ESPALIER_CHECK(
+        next < use.inputs.size() && use.inputs[next].shape.rank() == 1 && out[0].shape.rank() > 0 &&
+            use.inputs[next].shape[0] == out[0].shape[out[0].shape.rank() - 1],
+        ErrorKind::user, name(use.op), "the bias does not fit the last axis of {}", out[0].str());
     ++next;
   }
   if (use.attrs.integer_or(Attr::accumulate, 0) != 0) {
