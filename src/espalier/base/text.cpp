@@ -96,23 +96,25 @@ std::string human_duration(double seconds) {
   return fmt::format("{} d {:02} h", days, hours % 24);
 }
 
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    out += length == 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(0, length);
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return out;
+}
+
 std::string json_quote(std::string_view text) {
   std::string out = "\"";
-  while (!text.empty()) {
-    const char c = text.front();
-    size_t length = utf8_length(text);
-    if (length == 0) {
-      out += "\xEF\xBF\xBD";
-      length = 1;
-    } else if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
+  for (const char c : valid_utf8(text)) {
+    if (static_cast<unsigned char>(c) < 0x20) {
       out += fmt::format("\\u{:04x}", static_cast<int>(c));
     } else {
-      out += text.substr(0, length);
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
     }
-    text.remove_prefix(length);
   }
   return out + '"';
 }

@@ -24,7 +24,10 @@ std::string human_bytes(int64_t bytes);
 /// "350 us", "12.0 ms", "4.20 s", "3 min 07 s", "2 h 05 min", "4 d 03 h".
 std::string human_duration(double seconds);
 
-/// `text` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
+/// `text` with every byte that is not part of valid UTF-8 replaced by U+FFFD.
+std::string valid_utf8(std::string_view text);
+
+/// `text` as a JSON string with its quotes, made valid UTF-8.
 std::string json_quote(std::string_view text);
 
 }  // namespace espalier
