@@ -38,6 +38,9 @@ TEST(Axis, TicksAreRoundAndCoverTheData) {
   EXPECT_EQ(labels({.low = 1e-5, .high = 1e-3}),
             (Labels{"0", "0.0002", "0.0004", "0.0006", "0.0008", "0.0010"}));
   EXPECT_EQ(labels({.low = 0.8, .high = 6, .log = true}), (Labels{"1", "2", "5"}));
+  EXPECT_EQ(labels({.low = 1.2, .high = 5, .log = true}), (Labels{"1.5", "2", "3", "4", "5"}));
+  EXPECT_EQ(labels({.low = 0.1, .high = 3000, .log = true}),
+            (Labels{"0.1", "1", "10", "100", "1000"}));
 }
 
 TEST(Axis, FlatNegativeAndHugeDataHaveAnAxisToo) {

@@ -74,13 +74,18 @@ Axis log_axis(const AxisRequest& request) {
   const double low_decade = std::floor(std::log10(request.low));
   const double high_decade = std::ceil(std::log10(request.high) + 1e-9);
   Axis axis{.low = request.low / 1.05, .high = request.high * 1.05, .log = true};
-  const bool every_decade = high_decade - low_decade > 3;
-  for (double decade = low_decade; decade <= high_decade; ++decade) {
-    for (const double multiple : {1.0, 2.0, 5.0}) {
-      const double value = multiple * std::pow(10.0, decade);
-      if (value < axis.low || value > axis.high || (every_decade && multiple != 1)) continue;
-      axis.ticks.push_back({value, format_value(value, request.unit)});
+  // The coarsest grid that still gives three ticks.
+  const std::vector<std::vector<double>> grids{{1}, {1, 2, 5}, {1, 1.5, 2, 3, 4, 5, 7}};
+  for (const std::vector<double>& multiples : grids) {
+    axis.ticks.clear();
+    for (double decade = low_decade; decade <= high_decade; ++decade) {
+      for (const double multiple : multiples) {
+        const double value = multiple * std::pow(10.0, decade);
+        if (value < axis.low || value > axis.high) continue;
+        axis.ticks.push_back({value, format_value(value, request.unit)});
+      }
     }
+    if (axis.ticks.size() >= 3) break;
   }
   return axis;
 }

@@ -34,16 +34,23 @@ bool drawable(const Chart& chart, double x, double y) {
   return std::isfinite(x) && std::isfinite(y) && (!chart.log_y || y > 0);
 }
 
-/// Moving average with the weight of the beginning taken out, over about 1/40 of the curve.
+/// Mean over about 1/40 of the curve around each point, so that the line does not trail behind. At
+/// the left end the window shrinks from both sides (a steep start stays steep), at the right end it
+/// loses its later half (one noisy value does not bend the line).
 std::vector<double> smoothed(const std::vector<double>& y) {
-  const double keep = 1.0 - 1.0 / std::max(2.0, static_cast<double>(y.size()) / 40.0);
+  std::vector<double> sums{0.0}, counts{0.0};
+  for (const double value : y) {
+    const bool finite = std::isfinite(value);
+    sums.push_back(sums.back() + (finite ? value : 0.0));
+    counts.push_back(counts.back() + (finite ? 1.0 : 0.0));
+  }
   std::vector<double> result(y);
-  double sum = 0, weight = 0;
-  for (double& value : result) {
-    if (!std::isfinite(value)) continue;
-    sum = keep * sum + (1 - keep) * value;
-    weight = keep * weight + (1 - keep);
-    value = sum / weight;
+  const size_t reach = std::max<size_t>(y.size() / 80, 1);
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (!std::isfinite(y[i])) continue;
+    const size_t half = std::min(reach, i);
+    const size_t begin = i - half, end = std::min(i + half + 1, y.size());
+    result[i] = (sums[end] - sums[begin]) / (counts[end] - counts[begin]);
   }
   return result;
 }
