@@ -47,9 +47,7 @@ struct GemmKernels {
   int64_t mr;  // rows of a tile: broadcast operand
   int64_t nr;  // columns of a tile: vector operand
   /// c[mr, nr] (+)= a[kc][mr] * b[kc][nr]; sums over k in order, one fused multiply-add each.
-  /// `next` is memory wanted soon: kc * 8 bytes of it are prefetched. b is 64-byte aligned.
-  void (*tile)(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate,
-               const float* next);
+  void (*tile)(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   void (*pack_a)(const PackArgs& args);  // panels of mr lanes
   void (*pack_b)(const PackArgs& args);  // panels of nr lanes
   void (*finish)(const FinishArgs& args);

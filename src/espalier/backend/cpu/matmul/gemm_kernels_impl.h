@@ -21,8 +21,7 @@ struct Lanes {
 /// C[MR, NV*W] (+)= A[kc][MR] * B[kc][NV*W]. The multiply-adds are written as assembly because the
 /// compiler otherwise renames accumulators between registers, at a cost of a fifth of the speed.
 template <int MR, int NV, int W>
-void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate,
-          const float* next) {
+void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
   using Vector = typename Lanes<W>::Vector;
   using Unaligned = typename Lanes<W>::Unaligned;
   constexpr int kUnroll = 8;
@@ -49,8 +48,6 @@ void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, boo
   };
   int64_t k = 0;
   for (; k + kUnroll <= kc; k += kUnroll) {
-    __builtin_prefetch(next, 0, 2);
-    next += 16;
 #pragma GCC unroll 8
     for (int u = 0; u < kUnroll; ++u) step(u);
     a += kUnroll * MR;
@@ -69,12 +66,16 @@ void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, boo
 
 struct F32 {
   using Type = float;
+  static float one(const float* p) { return *p; }
   static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, __m256 v) { _mm256_storeu_ps(p, v); }
 };
 
 struct Bf16 {
   using Type = uint16_t;
+  static float one(const uint16_t* p) {
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(uint32_t{*p} << 16))));
+  }
   static __m256 load(const uint16_t* p) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
@@ -96,6 +97,7 @@ struct Bf16 {
 
 struct F16 {
   using Type = uint16_t;
+  static float one(const uint16_t* p) { return _cvtsh_ss(*p); }
   static __m256 load(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -103,13 +105,6 @@ struct F16 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
 };
-
-/// One element, without touching its neighbours.
-template <typename F>
-float load_one(const typename F::Type* p) {
-  typename F::Type lanes[8] = {*p};
-  return _mm256_cvtss_f32(F::load(lanes));
-}
 
 /// t[i][j] -> t[j][i]
 inline void transpose8(__m256* t) {
@@ -136,21 +131,24 @@ void pack_scalar(const PackArgs& args, int64_t lane, int64_t count, int64_t firs
   const auto* src = static_cast<const typename F::Type*>(args.src) + lane * args.lane_stride;
   for (int64_t k = first_k; k < args.kc; ++k) {
     for (int64_t i = 0; i < P; ++i) {
-      dst[k * P + i] =
-          i < count ? load_one<F>(src + i * args.lane_stride + k * args.k_stride) : 0.0f;
+      dst[k * P + i] = i < count ? F::one(src + i * args.lane_stride + k * args.k_stride) : 0.0f;
     }
   }
 }
 
-/// k is contiguous: 8 x 8 transposes. A store of 8 lanes may run over the next k (or the spill
-/// room); what it overwrites there is written later.
+/// k is contiguous: 8 x 8 transposes, the next panel's rows prefetched. A store of 8 lanes may run
+/// over the next k (or the spill room); what it overwrites there is written later.
 template <typename F, int P>
 void pack_panel_by_k(const PackArgs& args, int64_t lane, float* dst) {
   constexpr int kGroups = (P + 7) / 8;
   const auto* src = static_cast<const typename F::Type*>(args.src) + lane * args.lane_stride;
   const int64_t count = args.lanes - lane < P ? args.lanes - lane : P;
+  const bool more = lane + 2 * P <= args.lanes;
   int64_t k = 0;
   for (; k + 8 <= args.kc; k += 8) {
+    if (more && k % (64 / sizeof(*src)) == 0) {
+      for (int i = 0; i < P; ++i) __builtin_prefetch(src + (P + i) * args.lane_stride + k, 0, 3);
+    }
     __m256 block[kGroups][8];
     for (int g = 0; g < kGroups; ++g) {
       for (int i = 0; i < 8; ++i) {
@@ -167,30 +165,58 @@ void pack_panel_by_k(const PackArgs& args, int64_t lane, float* dst) {
   pack_scalar<F, P>(args, lane, count, k, dst);
 }
 
-/// Lanes are contiguous: copies. Panels are filled side by side, a few at a time, so that reads
-/// run along rows.
+/// Lanes are contiguous: one panel's share of `kUnrolled<P>` steps of k.
+template <typename F, int P>
+void copy_steps(const typename F::Type* src, int64_t k_stride, float* out) {
+  if constexpr (P == 6) {
+    // Four rows of 6 make 3 whole vectors: loads that start early or late put each value in its
+    // place, and no store crosses a cache line.
+    const auto* r1 = src + k_stride;
+    const auto* r2 = r1 + k_stride;
+    const auto* r3 = r2 + k_stride;
+    _mm256_store_ps(out, _mm256_blend_ps(F::load(src), F::load(r1 - 6), 0xC0));
+    _mm256_store_ps(out + 8, _mm256_blend_ps(F::load(r1 + 2), F::load(r2 - 4), 0xF0));
+    _mm256_store_ps(out + 16, _mm256_blend_ps(F::load(r2 + 4), F::load(r3 - 2), 0xFC));
+  } else {
+    // The last store may run over the next k (or the spill room), which is written later.
+    for (int g = 0; g < (P + 7) / 8; ++g) _mm256_storeu_ps(out + g * 8, F::load(src + g * 8));
+  }
+}
+
+/// Lanes are contiguous: copies, a few panels side by side so that reads run along rows. The
+/// hardware does not foresee the jump to the next row: rows are prefetched.
 template <typename F, int P>
 void pack_by_lane(const PackArgs& args) {
-  constexpr int kGroups = (P + 7) / 8;
-  constexpr int64_t kTogether = 256 / P;
+  constexpr int64_t kSteps = P == 6 ? 4 : 1;
+  constexpr int64_t kTogether = P == 6 ? 48 : (64 + P - 1) / P;
+  constexpr int64_t kAhead = 8;
+  constexpr int64_t kReach = P == 6 ? 12 : (P + 7) / 8 * 8;  // lanes read from a panel's first
+  constexpr int64_t kLine = 64 / sizeof(typename F::Type);
   const auto* src = static_cast<const typename F::Type*>(args.src);
-  // A panel read in whole groups of 8 must not run past the last lane.
-  const int64_t safe = args.lanes < kGroups * 8 ? 0 : (args.lanes - kGroups * 8) / P + 1;
-  for (int64_t first = 0; first < safe; first += kTogether) {
-    const int64_t last = first + kTogether < safe ? first + kTogether : safe;
-    for (int64_t k = 0; k < args.kc; ++k) {
+  // Reads of the last panels run over the end of their row: into the next row, which the last row
+  // does not have. Panels of 6 also read up to 6 lanes early.
+  const int64_t full = kReach > P && args.k_stride < kReach ? 0 : args.lanes / P;
+  const int64_t inside = args.lanes < kReach ? 0 : (args.lanes - kReach) / P + 1;
+  const int64_t whole = args.kc / kSteps * kSteps;
+  const int64_t whole_over = (args.kc - 1) / kSteps * kSteps;
+  for (int64_t first = 0; first < full; first += kTogether) {
+    for (int64_t k = 0; k < whole; k += kSteps) {
       const auto* row = src + k * args.k_stride;
+      int64_t last = k < whole_over || full < inside ? full : inside;
+      if (last > first + kTogether) last = first + kTogether;
+      for (int64_t u = 0; u < kSteps; ++u) {
+        const auto* later = row + (kAhead + u) * args.k_stride;
+        for (int64_t x = first * P; x < last * P; x += kLine) __builtin_prefetch(later + x, 0, 3);
+      }
       for (int64_t p = first; p < last; ++p) {
-        float* out = args.dst + p * args.panel_stride + k * P;
-        for (int g = 0; g < kGroups; ++g) {
-          _mm256_storeu_ps(out + g * 8, F::load(row + p * P + g * 8));
-        }
+        copy_steps<F, P>(row + p * P, args.k_stride, args.dst + p * args.panel_stride + k * P);
       }
     }
   }
-  for (int64_t p = safe; p * P < args.lanes; ++p) {
+  for (int64_t p = 0; p * P < args.lanes; ++p) {
     const int64_t count = args.lanes - p * P < P ? args.lanes - p * P : P;
-    pack_scalar<F, P>(args, p * P, count, 0, args.dst + p * args.panel_stride);
+    const int64_t done = p >= full ? 0 : p < inside ? whole : whole_over;
+    pack_scalar<F, P>(args, p * P, count, done, args.dst + p * args.panel_stride);
   }
 }
 

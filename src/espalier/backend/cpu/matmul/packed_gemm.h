@@ -19,9 +19,9 @@ namespace espalier::cpu {
 
 /// Sizes from the cache model (docs/decisions/matmul.md).
 struct GemmBlocks {
-  int64_t kc;  // one k block: a panel of each operand together fill L1
+  int64_t kc;  // one k block: long enough to hide the reading and writing of C
   int64_t k_blocks;
-  int64_t mc;       // rows packed at a time: half of L2
+  int64_t mc;       // rows packed at a time: three quarters of L2
   int64_t stage_k;  // k blocks of B packed at a time, so that they stay in the last cache
   int64_t stage_n;  // columns of B packed at a time
   int64_t m_tasks;  // C is cut into m_tasks x n_tasks pieces of work per stage

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/backend/cpu/peak/fma_loop_impl.h"
+
+namespace espalier::cpu {
+
+ESPALIER_FMA_LOOP(fma_loop_avx512_bf16, "vdpbf16ps", 16, 4)
+
+}  // namespace espalier::cpu
