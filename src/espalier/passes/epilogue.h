@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Epilogues: bias, activation and conversion that a matmul applies as it stores its result.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "espalier/ir/builder.h"
+
+namespace espalier::passes {
+
+struct Epilogue {
+  int32_t dot = -1;
+  ir::Value bias;          // [last axis of the product], or none
+  std::string activation;  // "relu" or empty
+  DType dtype = DType::f32;
+};
+
+/// Matches convert(relu(add(dot, broadcast(bias)))) ending at node `result`, where any of the three
+/// may be missing and the dot has no other use. `inner` says which nodes exist for this alone.
+std::optional<Epilogue> match_epilogue(const ir::Graph& graph, int32_t result,
+                                       const std::function<bool(int32_t)>& inner);
+
+ir::Value add_epilogue_matmul(const ir::Graph& graph, const Epilogue& epilogue,
+                              const ir::Rewriter& rewriter, ir::Builder& out);
+
+}  // namespace espalier::passes
