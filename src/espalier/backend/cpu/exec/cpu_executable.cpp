@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/backend/cpu/exec/cpu_executable.h"
+
+#include <omp.h>
+
+#include <chrono>
+#include <map>
+
+#include "espalier/backend/cpu/cpu_info.h"
+#include "espalier/backend/cpu/exec/kernel.h"
+#include "espalier/backend/cpu/exec/memory_block.h"
+#include "espalier/base/error.h"
+#include "espalier/base/text.h"
+#include "espalier/passes/pass.h"
+#include "espalier/plan/program.h"
+
+namespace espalier::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Buffers of a program in three places: arena, state block, memory of the caller.
+class ProgramMemory final : public Memory {
+ public:
+  explicit ProgramMemory(const plan::Program& program)
+      : program_(program),
+        arena_(std::make_unique<MemoryBlock>(program.arena_bytes, "arena")),
+        state_(std::make_shared<MemoryBlock>(program.state_bytes, "state")),
+        external_(program.buffers.size(), nullptr) {}
+
+  std::byte* buffer(int32_t id) const override {
+    const int32_t root = program_.root(id);
+    const plan::Buffer& b = program_.buffers[static_cast<size_t>(root)];
+    switch (b.kind) {
+      case plan::BufferKind::arena: return arena_->data() + b.offset;
+      case plan::BufferKind::state: return state_->data() + b.offset;
+      case plan::BufferKind::external: break;
+    }
+    return external_[static_cast<size_t>(root)];
+  }
+  void set_external(int32_t id, const void* data) {
+    external_[static_cast<size_t>(id)] = static_cast<std::byte*>(const_cast<void*>(data));
+  }
+  const std::shared_ptr<MemoryBlock>& state_block() const { return state_; }
+
+ private:
+  const plan::Program& program_;
+  std::unique_ptr<MemoryBlock> arena_;
+  std::shared_ptr<MemoryBlock> state_;
+  std::vector<std::byte*> external_;
+};
+
+class CpuExecutable final : public Executable {
+ public:
+  CpuExecutable(const ir::Graph& graph, const CompileOptions& options)
+      : threads_(options.threads > 0 ? options.threads : cpu_info().cores),
+        jit_({.cache_dir = options.cache_dir}) {
+    const auto start = Clock::now();
+    omp_set_num_threads(threads_);
+    const ir::Graph fused =
+        passes::run_passes(passes::step_passes(), graph,
+                           {.compute_dtype = options.compute_dtype,
+                            .fuse = options.fuse,
+                            .flash = options.flash,
+                            .remat = options.remat,
+                            .disabled = options.disabled_passes});
+    stats_.pass_seconds = seconds_since(start);
+    program_ = plan::build_program(fused);
+    const auto kernels_start = Clock::now();
+    make_kernels();
+    stats_.kernel_seconds = seconds_since(kernels_start);
+    for (size_t s = 0; s < kernels_.size(); ++s) {
+      program_.steps[s].scratch_bytes = kernels_[s]->scratch_bytes();
+    }
+    plan::plan_memory(program_);
+    stats_.arena_bytes = program_.arena_bytes;
+    stats_.peak_live_bytes = program_.peak_live_bytes;
+    stats_.state_bytes = program_.state_bytes;
+    stats_.predicted_bytes = program_.arena_bytes + program_.state_bytes;
+    memory_ = std::make_unique<ProgramMemory>(program_);
+    for (const auto& [name, buffer] : program_.inputs) input_names_.push_back(name);
+    find_external_readers();
+    seconds_.assign(kernels_.size(), 0.0);
+    started_.assign(kernels_.size(), 0.0);
+    spent_.assign(kernels_.size(), 0.0);
+    stats_.seconds = seconds_since(start);
+  }
+
+  int32_t input_index(std::string_view name) const override {
+    for (size_t i = 0; i < input_names_.size(); ++i) {
+      if (input_names_[i] == name) return static_cast<int32_t>(i);
+    }
+    fail(ErrorKind::user, "executable", "no input \"{}\"{}", name,
+         nearest_hint(name, input_names_));
+  }
+
+  void set_input(int32_t index, const void* data) override {
+    const int32_t buffer = program_.inputs.at(input_names_[static_cast<size_t>(index)]);
+    ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind ==
+                       plan::BufferKind::external,
+                   ErrorKind::user, "executable", "{} is state: write to state(\"{}\")",
+                   input_names_[static_cast<size_t>(index)],
+                   input_names_[static_cast<size_t>(index)]);
+    memory_->set_external(buffer, data);
+    moved_ = true;
+  }
+
+  HostTensor state(std::string_view name) override {
+    const std::string& key = input_names_[static_cast<size_t>(input_index(name))];
+    const int32_t buffer = program_.inputs.at(key);
+    ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind == plan::BufferKind::state,
+                   ErrorKind::user, "executable", "{} is a batch input, not state", name);
+    const ir::TensorType& type = program_.input_types.at(key);
+    return {type.dtype, type.shape, memory_->buffer(buffer), memory_->state_block()};
+  }
+
+  HostTensor output(std::string_view name) const override {
+    const auto found = program_.outputs.find(std::string(name));
+    if (found == program_.outputs.end()) {
+      std::vector<std::string> names;
+      for (const auto& [key, location] : program_.outputs) names.push_back(key);
+      fail(ErrorKind::user, "executable", "no output \"{}\"{}", name, nearest_hint(name, names));
+    }
+    const plan::Location& location = found->second;
+    ESPALIER_CHECK(location.view.is_contiguous(), ErrorKind::internal, "executable",
+                   "output {} is not contiguous", name);
+    return {location.dtype, location.view.shape, memory_->at(location), nullptr};
+  }
+
+  void run() override {
+    const auto start = Clock::now();
+    bind();
+    const double begin = seconds_since(start);
+    double in_kernels = 0.0;
+    double now = begin;
+    for (size_t s = 0; s < kernels_.size(); ++s) {
+      kernels_[s]->run();
+      const double after = seconds_since(start);
+      spent_[s] = after - now;
+      in_kernels += after - now;
+      started_[s] = now;
+      now = after;
+    }
+    if (profiling_) {
+      ++profiled_runs_;
+      for (size_t s = 0; s < kernels_.size(); ++s) seconds_[s] += spent_[s];
+    }
+    host_seconds_ = seconds_since(start) - in_kernels;
+  }
+
+  const CompileStats& stats() const override { return stats_; }
+  double host_seconds_last_run() const override { return host_seconds_; }
+  void set_profiling(bool on) override { profiling_ = on; }
+
+  std::vector<ProfileRow> profile() const override {
+    std::vector<ProfileRow> rows;
+    for (size_t s = 0; s < kernels_.size(); ++s) {
+      const plan::Step& step = program_.steps[s];
+      ProfileRow row;
+      row.kind = plan::name(step.kind);
+      row.label = step.label + " " + kernels_[s]->describe();
+      row.calls = profiled_runs_;
+      row.seconds = seconds_[s];
+      row.flops = kernels_[s]->flops() * static_cast<double>(profiled_runs_);
+      for (const auto* list : {&step.inputs, &step.outputs}) {
+        for (const plan::Location& l : *list) {
+          row.bytes += static_cast<double>(l.view.shape.numel() * size_of(l.dtype)) *
+                       static_cast<double>(profiled_runs_);
+        }
+      }
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  std::vector<ProfileEvent> last_events() const override {
+    std::vector<ProfileEvent> events;
+    for (size_t s = 0; s < kernels_.size(); ++s) {
+      events.push_back({static_cast<int32_t>(s), started_[s], spent_[s]});
+    }
+    return events;
+  }
+
+ private:
+  void make_kernels() {
+    std::vector<plan::Loop> loops;
+    for (const plan::Step& step : program_.steps) {
+      if (step.kind == plan::StepKind::loop) loops.push_back(step.loop.loop);
+    }
+    const std::vector<LoopFn> functions = jit_.compile(loops);
+    const JitStats jit = jit_.stats();
+    stats_.loops = jit.loops;
+    stats_.distinct_loops = jit.compiled + jit.from_cache;
+    stats_.loops_from_cache = jit.from_cache;
+    size_t next = 0;
+    for (const plan::Step& step : program_.steps) {
+      ESPALIER_CONTEXT("{}", step.label);
+      switch (step.kind) {
+        case plan::StepKind::loop:
+          kernels_.push_back(make_loop_kernel(step, functions[next++], threads_));
+          break;
+        case plan::StepKind::matmul: kernels_.push_back(make_matmul_kernel(step, threads_)); break;
+        case plan::StepKind::attention:
+          kernels_.push_back(make_attention_kernel(step, threads_));
+          break;
+        case plan::StepKind::attention_grad:
+          kernels_.push_back(make_attention_grad_kernel(step, threads_));
+          break;
+        case plan::StepKind::gather: kernels_.push_back(make_gather_kernel(step, threads_)); break;
+        case plan::StepKind::scatter_add:
+          kernels_.push_back(make_scatter_add_kernel(step, threads_));
+          break;
+      }
+    }
+  }
+
+  void find_external_readers() {
+    for (size_t s = 0; s < program_.steps.size(); ++s) {
+      for (const plan::Location& l : program_.steps[s].inputs) {
+        const auto& buffer = program_.buffers[static_cast<size_t>(program_.root(l.buffer))];
+        if (buffer.kind != plan::BufferKind::external) continue;
+        external_readers_.push_back(s);
+        break;
+      }
+    }
+  }
+
+  void bind_step(size_t s) {
+    const plan::Step& step = program_.steps[s];
+    kernels_[s]->bind(step, *memory_, step.scratch >= 0 ? memory_->buffer(step.scratch) : nullptr);
+  }
+
+  /// All steps once; later only those that read a batch input, and only after one has moved.
+  void bind() {
+    if (!bound_) {
+      omp_set_num_threads(threads_);
+      for (const auto& [name, buffer] : program_.inputs) {
+        ESPALIER_CHECK(memory_->buffer(buffer) != nullptr ||
+                           program_.buffers[static_cast<size_t>(buffer)].bytes == 0,
+                       ErrorKind::user, "executable", "input {} has not been set", name);
+      }
+      for (size_t s = 0; s < kernels_.size(); ++s) bind_step(s);
+      bound_ = true;
+    } else if (moved_) {
+      for (size_t s : external_readers_) bind_step(s);
+    }
+    moved_ = false;
+  }
+
+  int threads_;
+  LoopCompiler jit_;
+  CompileStats stats_;
+  plan::Program program_;
+  std::vector<std::unique_ptr<Kernel>> kernels_;
+  std::unique_ptr<ProgramMemory> memory_;
+  std::vector<std::string> input_names_;
+  std::vector<size_t> external_readers_;
+  bool bound_ = false;
+  bool moved_ = false;
+  bool profiling_ = false;
+  int64_t profiled_runs_ = 0;
+  std::vector<double> seconds_, started_, spent_;
+  double host_seconds_ = 0.0;
+};
+
+}  // namespace
+
+std::unique_ptr<Executable> make_cpu_executable(const ir::Graph& graph,
+                                                const CompileOptions& options) {
+  return std::make_unique<CpuExecutable>(graph, options);
+}
+
+}  // namespace espalier::cpu
