@@ -86,7 +86,7 @@ class Evaluator {
     for (size_t k = 0; k < loop_.insts.size(); ++k) {
       const LoopInst& inst = loop_.insts[k];
       if (inst.op == LoopOp::row_sum || inst.op == LoopOp::row_max) {
-        const LoopReal total = reduce(inst);
+        const LoopReal total = reduce(inst, columns_[inst.args[0]]);
         // Rows without elements still have a total: it is what row sinks of this row read.
         columns_[k].assign(std::max<int64_t>(n, 1), total);
       } else if (inst.op == LoopOp::store) {
@@ -130,8 +130,7 @@ class Evaluator {
     }
   }
 
-  LoopReal reduce(const LoopInst& inst) const {
-    const Column& column = columns_[inst.args[0]];
+  LoopReal reduce(const LoopInst& inst, const Column& column) const {
     const bool real = is_float(inst.dtype);
     LoopReal total;
     if (inst.op == LoopOp::row_max) {
@@ -175,7 +174,8 @@ class Evaluator {
 
   void accumulate(const LoopInst& inst, int64_t n) {
     const LoopOperand& operand = loop_.operands[inst.operand];
-    const Column& column = columns_[inst.args[0]];
+    Column column = columns_[inst.args[0]];
+    for (LoopReal& x : column) x = convert_real(loop_.insts[inst.args[0]].dtype, operand.dtype, x);
     if (operand.inner != InnerStride::none) {
       for (int64_t i = 0; i < n; ++i) add_to_memory(inst.operand, inner_begin_ + i, column[i]);
       return;
@@ -184,7 +184,7 @@ class Evaluator {
       LoopInst sum = inst;
       sum.op = LoopOp::row_sum;
       sum.dtype = operand.dtype;
-      add_to_memory(inst.operand, 0, reduce(sum));
+      add_to_memory(inst.operand, 0, reduce(sum, column));
     } else if (!column.empty()) {
       add_to_memory(inst.operand, 0, column[0]);
     }

@@ -4,10 +4,12 @@
 // any width and the ends of rows give the same bits.
 #include "espalier/backend/cpu/jit/emit_math.h"
 
+#include <fmt/format.h>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
 
+#include <bit>
 #include <initializer_list>
 #include <limits>
 
@@ -26,10 +28,29 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 Value* real(Value* like, double value) { return ConstantFP::get(like->getType(), value); }
 Value* bits(Value* like, uint64_t value) { return ConstantInt::get(like->getType(), value); }
 
+/// A constant of a polynomial. For 8 lanes it is read from memory as a whole vector, which AVX2
+/// does within the fma; LLVM would spend a register and an instruction on a broadcast. AVX-512
+/// broadcasts within the fma.
+Value* coefficient(Builder& b, Value* like, double value) {
+  auto* constant = llvm::cast<llvm::Constant>(real(like, value));
+  auto* type = llvm::dyn_cast<llvm::FixedVectorType>(like->getType());
+  if (!type || type->getNumElements() != 8 || !type->getElementType()->isFloatTy()) return constant;
+  llvm::Module& module = *b.GetInsertBlock()->getModule();
+  const std::string name =
+      fmt::format("c{:08x}", std::bit_cast<uint32_t>(static_cast<float>(value)));
+  llvm::GlobalVariable* global = module.getGlobalVariable(name, /*AllowInternal=*/true);
+  if (!global) {
+    global = new llvm::GlobalVariable(module, type, /*isConstant=*/true,
+                                      llvm::GlobalValue::PrivateLinkage, constant, name);
+    global->setAlignment(llvm::Align(32));
+  }
+  return b.CreateAlignedLoad(type, global, llvm::Align(32));
+}
+
 Value* horner(Builder& b, Value* x, std::initializer_list<double> high_to_low) {
   auto c = high_to_low.begin();
   Value* sum = real(x, *c);
-  while (++c != high_to_low.end()) sum = emit_fma(b, sum, x, real(x, *c));
+  while (++c != high_to_low.end()) sum = emit_fma(b, sum, x, coefficient(b, x, *c));
   return sum;
 }
 
@@ -166,7 +187,7 @@ Value* call_map(Builder& b, const char* name, std::initializer_list<Value*> args
 }
 
 /// Sine (quadrant 0) or cosine (quadrant 1): x = n pi/2 + r by f64 arithmetic, exact enough below
-/// 2^40; a block with a larger or infinite lane goes to libm.
+/// 2^40; larger and infinite lanes go to libm.
 Value* sine_f32(Builder& b, Value* x, int quadrant) {
   Value* wide = b.CreateFPExt(x, with_lanes_of(x->getType(), b.getDoubleTy()));
   Value* t = emit_fma(b, wide, real(wide, 0x1.45f306dc9c883p-1), real(wide, 0x1.8p52));
@@ -186,19 +207,21 @@ Value* sine_f32(Builder& b, Value* x, int quadrant) {
   result = as_float(b, b.CreateXor(result, b.CreateShl(b.CreateAnd(q, bits(q, 2)), bits(q, 30))));
 
   Value* huge = b.CreateFCmpOGE(fabs(b, x), real(x, 0x1p40));
-  if (x->getType()->isVectorTy()) huge = b.CreateOrReduce(huge);
+  Value* any = x->getType()->isVectorTy() ? b.CreateOrReduce(huge) : huge;
   llvm::BasicBlock* near = b.GetInsertBlock();
-  llvm::Function* function = near->getParent();
-  auto* far = llvm::BasicBlock::Create(b.getContext(), "far", function);
-  auto* done = llvm::BasicBlock::Create(b.getContext(), "near", function);
-  b.CreateCondBr(huge, far, done, llvm::MDBuilder(b.getContext()).createBranchWeights(1, 1 << 20));
+  auto* far = llvm::BasicBlock::Create(b.getContext(), "far", near->getParent());
+  auto* done = llvm::BasicBlock::Create(b.getContext(), "near", near->getParent());
+  b.CreateCondBr(any, far, done, llvm::MDBuilder(b.getContext()).createBranchWeights(1, 1 << 20));
   b.SetInsertPoint(far);
+  // Only the lanes that need it: a value must not depend on its neighbours.
   Value* exact = call_map(b, quadrant ? "espalier_jit_cosf" : "espalier_jit_sinf", {x});
+  Value* far_lanes = b.CreateFCmpOGE(fabs(b, x), real(x, 0x1p40));
+  Value* mixed = b.CreateSelect(far_lanes, exact, result);
   b.CreateBr(done);
   b.SetInsertPoint(done);
   llvm::PHINode* phi = b.CreatePHI(x->getType(), 2);
   phi->addIncoming(result, near);
-  phi->addIncoming(exact, far);
+  phi->addIncoming(mixed, far);
   return phi;
 }
 

@@ -260,7 +260,7 @@ class Scheduler {
     }
     sweep.steps.insert(sweep.steps.end(), waiting.begin(), waiting.end());
     // Short bodies need several independent chains to hide latency; long ones have them already.
-    sweep.unroll = cost <= 10 ? 4 : cost <= 30 || reduces ? 2 : 1;
+    sweep.unroll = cost <= 10 ? 4 : cost <= 16 || reduces ? 2 : 1;
     return sweep;
   }
 
