@@ -20,7 +20,7 @@ namespace espalier::cpu {
 namespace {
 
 // Counts up with every change of the emitted code: older cached objects are then not found.
-constexpr int kEmitterVersion = 1;
+constexpr int kEmitterVersion = 2;
 
 jit::CodegenTarget make_target(int vector_width) {
   const Isa isa = cpu_info().isa;
