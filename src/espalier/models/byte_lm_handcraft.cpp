@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/models/byte_lm_handcraft.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace espalier::models::handcraft {
+namespace {
+
+using ir::Op;
+using Scope = ir::Builder::Scope;
+
+/// One number a row, repeated along the row: [B,S] -> [B,S,D] or [B,H,S] -> [B,H,S,S].
+Tensor along_rows(Tensor per_row, const Shape& shape) {
+  return per_row.rank() == 2 ? broadcast(per_row, shape, {0, 1})
+                             : broadcast(per_row, shape, {0, 1, 2});
+}
+
+/// x [B,S,in] times weight [out,in] transposed, plus bias [out].
+Tensor affine(Tensor x, const nn::Linear& parameters) {
+  const Tensor y = dot(x, parameters.weight.value(), {.lhs_contract = {2}, .rhs_contract = {1}});
+  return y + broadcast(parameters.bias->value(), y.shape(), {2});
+}
+
+Tensor normalize(Tensor x, const nn::LayerNorm& parameters) {
+  const Shape shape = x.shape();
+  const double per_element = 1.0 / static_cast<double>(x.size(2));
+  const Tensor centred = x - along_rows(reduce_sum(x, {2}) * per_element, shape);
+  const Tensor variance = reduce_sum(centred * centred, {2}) * per_element;
+  return centred * along_rows(rsqrt(variance + parameters.epsilon), shape) *
+             broadcast(parameters.weight.value(), shape, {2}) +
+         broadcast(parameters.bias.value(), shape, {2});
+}
+
+/// [B,S,width] -> [B,heads,S,width/heads]
+Tensor split_heads(Tensor x, int64_t heads) {
+  const Tensor split = reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads});
+  return transpose(split, {0, 2, 1, 3});
+}
+
+Tensor causal_attention(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& config,
+                        const nn::Context& context) {
+  const int64_t width = config.width;
+  const Tensor rows = affine(x, layer.attention.qkv);  // [B,S,3 width]
+  const Tensor q = split_heads(slice(rows, 2, 0, width), config.heads);
+  const Tensor k = split_heads(slice(rows, 2, width, 2 * width), config.heads);
+  const Tensor v = split_heads(slice(rows, 2, 2 * width, 3 * width), config.heads);
+
+  const double scale = 1.0 / std::sqrt(static_cast<double>(width / config.heads));
+  Tensor scores = dot(q, k, {{0, 1}, {0, 1}, {3}, {3}}) * scale;  // [B,H,S,S]
+  const Shape square = scores.shape();
+  const Shape plane{square[2], square[3]};
+  const Tensor query = iota(x.builder(), DType::i32, plane, 0);
+  const Tensor key = iota(x.builder(), DType::i32, plane, 1);
+  const Tensor visible = broadcast(compare(Op::le, key, query), square, {2, 3});
+  scores = select(visible, scores, constant_like(scores, -1e30));
+
+  const Tensor top = stop_gradient(reduce_max(scores, {3}));
+  const Tensor weights = exp(scores - along_rows(top, square));
+  const Tensor probabilities = weights / along_rows(reduce_sum(weights, {3}), square);
+  const Tensor mixed = dot(probabilities, v, {{0, 1}, {0, 1}, {3}, {2}});
+  const Tensor joined = reshape(transpose(mixed, {0, 2, 1, 3}), x.shape());
+  return context.dropout(affine(joined, layer.attention.out), config.dropout);
+}
+
+Tensor feed_forward(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& config,
+                    const nn::Context& context) {
+  const Tensor up = affine(x, layer.mlp.up);
+  const Tensor hidden = context.dropout(maximum(up, constant_like(up, 0.0)), config.dropout);
+  return context.dropout(affine(hidden, layer.mlp.down), config.dropout);
+}
+
+}  // namespace
+
+Tensor logits(const ByteLm& model, Tensor bytes, const nn::Context& context) {
+  ir::Builder& builder = bytes.builder();
+  const ByteLmConfig& config = model.config;
+  const int64_t seq = bytes.size(1);
+  Tensor x;
+  {
+    Scope scope(builder, "embedding");
+    x = pad(gather(model.embedding.weight.value(), slice(bytes, 1, 0, seq - 1)), 1, 1, 0);
+    const Tensor position = slice(model.position.weight.value(), 0, 0, seq);
+    x = x + broadcast(position, x.shape(), {1, 2});
+    context.hook("embed", x);
+    x = context.dropout(x, config.dropout);
+  }
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    const ByteLmLayer& layer = model.layers[i];
+    Scope layer_scope(builder, fmt::format("layers.{}", i));
+    context.hook(fmt::format("resid_pre.{}", i), x);
+    Tensor y;
+    {
+      Scope scope(builder, "norm1");
+      y = normalize(x, layer.norm1);
+    }
+    {
+      Scope scope(builder, "attention");
+      y = causal_attention(y, layer, config, context);
+    }
+    context.hook(fmt::format("attn_out.{}", i), y);
+    x = x + y;
+    context.hook(fmt::format("resid_mid.{}", i), x);
+    {
+      Scope scope(builder, "norm2");
+      y = normalize(x, layer.norm2);
+    }
+    {
+      Scope scope(builder, "mlp");
+      y = feed_forward(y, layer, config, context);
+    }
+    context.hook(fmt::format("mlp_out.{}", i), y);
+    x = x + y;
+    context.hook(fmt::format("resid_post.{}", i), x);
+  }
+  Scope scope(builder, "decoder");
+  return affine(x, model.decoder);
+}
+
+Tensor loss(Tensor logits, Tensor bytes) {
+  const Shape shape = logits.shape();  // [B,S,vocab]
+  const Tensor labels = convert(bytes, DType::i32);
+  const Tensor top = stop_gradient(reduce_max(logits, {2}));
+  const Tensor shifted = logits - along_rows(top, shape);
+  const Tensor index = iota(logits.builder(), DType::i32, shape, 2);
+  const Tensor hit = compare(Op::eq, index, along_rows(labels, shape));
+  const Tensor picked = reduce_sum(select(hit, shifted, constant_like(shifted, 0.0)), {2});
+  const Tensor losses = log(reduce_sum(exp(shifted), {2})) - picked;
+  return reduce_sum(losses, {0, 1}) * (1.0 / static_cast<double>(losses.shape().numel()));
+}
+
+}  // namespace espalier::models::handcraft
