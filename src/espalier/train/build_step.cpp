@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds the graphs of steps: trace -> canonical passes -> gradients -> update.
+#include <limits>
+#include <optional>
+
+#include "espalier/autodiff/grad.h"
+#include "espalier/base/error.h"
+#include "espalier/passes/pass.h"
+#include "espalier/train/step.h"
+
+namespace espalier::train::detail {
+namespace {
+
+using ir::Attr;
+using ir::Op;
+
+constexpr double kFirstLossScale = 32768.0;
+constexpr double kLargestLossScale = 16777216.0;
+constexpr int64_t kGoodStepsToDouble = 2000;
+
+/// Inputs that a traced graph starts with.
+Trace start_trace(ir::Builder& builder, bool training, nn::Hooks* hooks) {
+  nn::Context context{.training = training, .rng = {}, .hooks = hooks};
+  if (training) {
+    context.rng.seed = {builder, builder.input("seed", {DType::i64, {}}, "state")};
+    context.rng.step = {builder, builder.input("step", {DType::i64, {}}, "state")};
+  }
+  return {builder, context};
+}
+
+ir::Graph trace(const TraceForward& forward, bool training, const StepOptions& options) {
+  ir::Builder builder("forward");
+  nn::Hooks hooks(options.hooks);
+  const Trace start = start_trace(builder, training, &hooks);
+  for (const auto& [name, value] : forward(start)) builder.output(name, value.value());
+  hooks.check_all_matched();
+  for (const auto& [name, value] : hooks.found()) builder.output("hook." + name, value.value());
+  return passes::canonicalize(builder.finish(), {.compute_dtype = options.compile.compute_dtype,
+                                                 .fuse = options.compile.fuse,
+                                                 .flash = options.compile.flash,
+                                                 .remat = options.compile.remat,
+                                                 .disabled = options.compile.disabled_passes});
+}
+
+StateSlot parameter_slot(const ParamInfo& p) {
+  return {.name = nn::input_name(p.path), .type = p.type, .path = p.path, .init = p.init};
+}
+
+/// A copy of a traced graph that grows.
+class Extension {
+ public:
+  Extension(const ir::Graph& forward, ir::Builder& out) : out_(out) {
+    ir::Rewriter rewriter(forward, out);
+    for (size_t i = 0; i < forward.nodes().size(); ++i) {
+      const ir::Value copy = rewriter.copy(static_cast<int32_t>(i));
+      const ir::Node& node = forward.nodes()[i];
+      if (node.op == Op::input) inputs_.emplace(node.attrs.text(Attr::name), copy);
+    }
+    out.set_scope("");
+    for (const ir::Output& output : forward.outputs()) {
+      outputs_.emplace_back(output.name, Tensor(out, rewriter[output.value]));
+    }
+  }
+
+  /// The input of that name; made where no pass left one.
+  Tensor input(const std::string& name, const ir::TensorType& type, const std::string& role) {
+    auto at = inputs_.find(name);
+    if (at == inputs_.end()) at = inputs_.emplace(name, out_.input(name, type, role)).first;
+    return {out_, at->second};
+  }
+  bool has_input(const std::string& name) const { return inputs_.contains(name); }
+  const NamedTensors& outputs() const { return outputs_; }
+  Tensor output(std::string_view name) const {
+    for (const auto& [at, value] : outputs_) {
+      if (at == name) return value;
+    }
+    fail(ErrorKind::internal, "train", "the traced graph has no output {}", name);
+  }
+
+ private:
+  ir::Builder& out_;
+  std::map<std::string, ir::Value> inputs_;
+  NamedTensors outputs_;
+};
+
+/// State of dynamic loss scaling and what it decides.
+struct LossScaling {
+  Tensor scale, good_steps, updates;  // inputs
+  Tensor finite;                      // bool scalar, known once there are gradients
+
+  Tensor keep_if_finite(Tensor after, Tensor before) const {
+    return select(broadcast_to(finite, after.shape()), after, before);
+  }
+
+  std::vector<StateUpdate> next() const {
+    const Tensor good = good_steps + 1.0;
+    const Tensor full = compare(Op::ge, good, constant_like(good, kGoodStepsToDouble));
+    const Tensor zero = constant_like(good, 0.0);
+    const Tensor doubled = minimum(scale * 2.0, constant_like(scale, kLargestLossScale));
+    const Tensor halved = maximum(scale * 0.5, constant_like(scale, 1.0));
+    return {
+        {"loss_scale", scale, select(finite, select(full, doubled, scale), halved),
+         kFirstLossScale},
+        {"good_steps", good_steps, select(finite, select(full, zero, good), zero)},
+        {"updates", updates, select(finite, updates + 1.0, updates)},
+    };
+  }
+};
+
+/// Which nodes the value is computed from.
+std::vector<bool> ancestors(const ir::Graph& graph, ir::Value value) {
+  std::vector<bool> found(graph.nodes().size(), false);
+  found[static_cast<size_t>(value.node)] = true;
+  for (size_t i = found.size(); i-- > 0;) {
+    if (!found[i]) continue;
+    for (ir::Value v : graph.nodes()[i].inputs) found[static_cast<size_t>(v.node)] = true;
+  }
+  return found;
+}
+
+std::vector<Gradient> take_gradients(const std::vector<ParamInfo>& params, Extension& graph,
+                                     ir::Builder& builder, Tensor loss) {
+  std::vector<Gradient> result;
+  std::vector<ir::Value> wrt;
+  const std::vector<bool> used = ancestors(builder.graph(), loss.value());
+  for (const ParamInfo& p : params) {
+    const std::string name = nn::input_name(p.path);
+    if (!p.trainable || !graph.has_input(name)) continue;
+    const Tensor parameter = graph.input(name, p.type, "parameter");
+    if (!used[static_cast<size_t>(parameter.value().node)]) continue;
+    result.push_back({p.path, parameter, {}});
+    wrt.push_back(result.back().parameter.value());
+  }
+  ESPALIER_CHECK(!result.empty(), ErrorKind::user, "train",
+                 "the loss uses none of the {} parameters that can be trained", params.size());
+  const std::vector<ir::Value> gradients = autodiff::gradients(builder, loss.value(), wrt);
+  for (size_t i = 0; i < result.size(); ++i) result[i].gradient = {builder, gradients[i]};
+  builder.set_scope("");
+  return result;
+}
+
+}  // namespace
+
+NamedTensors named(const Loss& loss) {
+  ESPALIER_CHECK(loss.value.shape().rank() == 0 && is_float(loss.value.dtype()), ErrorKind::user,
+                 "train", "the loss is a float scalar, got {}", loss.value.type().str());
+  NamedTensors result{{"loss", loss.value}};
+  for (const Metric& m : loss.metrics) {
+    result.emplace_back("metric." + m.name + ".sum", m.sum);
+    result.emplace_back("metric." + m.name + ".count", m.count);
+  }
+  return result;
+}
+
+Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forward,
+                  const StepOptions& options) {
+  const ir::Graph traced = trace(forward, false, options);
+  ir::Builder builder("forward");
+  Extension graph(traced, builder);
+  std::vector<StateSlot> slots;
+  for (const ParamInfo& p : params) {
+    graph.input(nn::input_name(p.path), p.type, "parameter");
+    slots.push_back(parameter_slot(p));
+  }
+  for (const auto& [name, value] : graph.outputs()) builder.output(name, value.value());
+  return {builder.finish(), std::move(slots), options.compile};
+}
+
+Step train_step(const std::vector<ParamInfo>& params, const TraceLoss& loss_fn,
+                const Optimizer& optimizer, const StepOptions& options) {
+  const ir::Graph traced = trace([&](const Trace& t) { return named(loss_fn(t)); }, true, options);
+  ir::Builder builder("train_step");
+  Extension graph(traced, builder);
+  const ir::TensorType counter{DType::i64, {}};
+  const Tensor step = graph.input("step", counter, "state");
+  graph.input("seed", counter, "state");
+  const Tensor loss = graph.output("loss");
+
+  std::optional<LossScaling> scaling;
+  if (options.loss_scaling && options.compile.compute_dtype == DType::f16) {
+    scaling.emplace();
+    scaling->scale = graph.input("loss_scale", loss.type(), "state");
+    scaling->good_steps = graph.input("good_steps", counter, "state");
+    scaling->updates = graph.input("updates", counter, "state");
+  }
+  std::vector<Gradient> gradients =
+      take_gradients(params, graph, builder, scaling ? loss * scaling->scale : loss);
+
+  ir::Builder::Scope scope(builder, "optimizer");
+  Tensor norm;
+  if (scaling) {
+    const Tensor unscale = 1.0 / scaling->scale;
+    for (Gradient& g : gradients) g.gradient = g.gradient * unscale;
+  }
+  if (scaling || options.grad_norm) norm = global_norm(gradients);
+  if (scaling) {
+    // NaN compares false; a norm that overflows counts as not finite.
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    scaling->finite = compare(Op::le, norm, constant_like(norm, kLargest));
+  }
+  OptimizerNodes update = apply(optimizer, gradients, scaling ? scaling->updates : step);
+
+  for (const auto& [name, value] : graph.outputs()) builder.output(name, value.value());
+  builder.output("learning_rate", update.learning_rate.value());
+  if (options.grad_norm) builder.output("grad_norm", norm.value());
+  if (options.gradients) {
+    for (const Gradient& g : gradients) builder.output("grad." + g.path, g.gradient.value());
+  }
+
+  std::vector<StateSlot> slots;
+  for (const ParamInfo& p : params) {
+    graph.input(nn::input_name(p.path), p.type, "parameter");
+    slots.push_back(parameter_slot(p));
+  }
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const Gradient& g = gradients[i];
+    const Tensor now =
+        scaling ? scaling->keep_if_finite(update.parameters[i], g.parameter) : update.parameters[i];
+    builder.output(nn::input_name(g.path), now.value(), g.parameter.value());
+  }
+  if (scaling) {
+    for (StateUpdate& s : update.state) s.after = scaling->keep_if_finite(s.after, s.before);
+    for (StateUpdate& s : scaling->next()) update.state.push_back(std::move(s));
+  }
+  update.state.push_back({"step", step, step + 1.0});
+  for (const StateUpdate& s : update.state) {
+    builder.output(s.name, s.after.value(), s.before.value());
+    slots.push_back(
+        {.name = s.name, .type = s.before.type(), .initial = s.initial, .path = {}, .init = {}});
+  }
+  slots.push_back({.name = "seed", .type = counter, .path = {}, .init = {}});
+  return {builder.finish(), std::move(slots), options.compile};
+}
+
+}  // namespace espalier::train::detail

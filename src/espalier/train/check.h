@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parity checks: what this library computes against numbers that a reference implementation left in
+// a folder (tests/goldens/make_byte_lm.py makes such folders).
+//
+//   expected.json         which model, its sizes, optimizer and number of steps
+//   model.safetensors     parameters before the first step
+//   expected.safetensors  input_bytes [steps,batch,seq]; of the first batch logits, hook.*, grad.*;
+//                         train.loss of every step; after.*, the parameters after the last
+//
+// Deviations are the largest |got - want| of a tensor over its largest |want| (at least 1e-3).
+// Bounds: in double 1e-9. On a machine with roundings they are derived from the model itself: the
+// interpreter runs it again and rounds every result, which gives the deviation e that one rounding
+// an op causes; a sum of K products in f32 has about sqrt(K/2) times the error of rounding it once,
+// so with the longest sum of the model the bound is 4 (e_dtype + sqrt(K/2) e_f32), where 4 covers
+// the spread between two sets of roundings. A key bias has a gradient of zero, whose rounding noise
+// Adam turns into whole steps: there the bound is steps x learning rate.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "espalier/tensor/dtype.h"
+
+namespace espalier::train {
+
+struct CheckOptions {
+  std::string backend = "interp";
+  DType dtype = DType::f32;
+  /// How the byte LM is written: "library" or "handcraft".
+  std::string variant = "library";
+  bool fuse = true;
+  bool flash = true;
+  int threads = 0;
+  std::string cache_dir;
+};
+
+struct CheckRow {
+  std::string what;  // "logits", "hook.embed", "grad.decoder.bias", ...
+  double deviation = 0.0;
+  double bound = 0.0;
+  bool pass() const { return deviation <= bound; }  // NaN fails
+};
+
+struct CheckReport {
+  std::string model;
+  std::vector<CheckRow> rows;
+  bool pass() const;
+  /// The row that uses most of its bound.
+  const CheckRow& worst() const;
+};
+
+/// Throws `data` for a folder that is not of this form, `unsupported` for a model that has no
+/// check.
+CheckReport check_folder(const std::filesystem::path& folder, const CheckOptions& options);
+
+}  // namespace espalier::train

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/train/step.h"
+
+#include <cstring>
+
+#include "espalier/base/error.h"
+#include "espalier/base/text.h"
+
+namespace espalier::train {
+
+Tensor Trace::batch(std::string_view name, DType dtype, Shape shape) const {
+  return {builder, builder.input("batch." + std::string(name), {dtype, std::move(shape)}, "batch")};
+}
+
+void copy_values(const HostTensor& from, HostTensor to, std::string_view what) {
+  ESPALIER_CHECK(from.shape() == to.shape(), ErrorKind::user, "step",
+                 "{}{} does not fit {}{} at {}", name(from.dtype()), from.shape().str(),
+                 name(to.dtype()), to.shape().str(), what);
+  if (from.dtype() == to.dtype()) {
+    std::memcpy(to.data(), from.data(), static_cast<size_t>(to.bytes()));
+    return;
+  }
+  for (int64_t i = 0; i < to.numel(); ++i) to.set(i, from.get(i));
+}
+
+Step::Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options)
+    : graph_(std::move(graph)), slots_(std::move(slots)), options_(std::move(options)) {}
+
+void Step::compile() { executable_ = espalier::compile(graph_, options_); }
+
+Executable& Step::executable() {
+  ESPALIER_CHECK(executable_ != nullptr, ErrorKind::internal, "step",
+                 "{} is not compiled yet; call compile first", graph_.name());
+  return *executable_;
+}
+
+void Step::initialize(uint64_t seed) {
+  for (const StateSlot& slot : slots_) {
+    HostTensor tensor = state(slot.name);
+    if (!slot.path.empty()) {
+      nn::fill(slot.init, seed, slot.path, tensor);
+    } else if (slot.name == "seed") {
+      std::memcpy(tensor.data(), &seed, sizeof(seed));
+    } else {
+      for (int64_t i = 0; i < tensor.numel(); ++i) tensor.set(i, slot.initial);
+    }
+  }
+}
+
+HostTensor Step::parameter(std::string_view path) {
+  std::vector<std::string> paths;
+  for (const StateSlot& slot : slots_) {
+    if (slot.path.empty()) continue;
+    if (slot.path == path) return state(slot.name);
+    paths.push_back(slot.path);
+  }
+  fail(ErrorKind::user, "step", "no parameter at {}{}", path, nearest_hint(path, paths));
+}
+
+std::map<std::string, HostTensor> Step::parameters() {
+  std::map<std::string, HostTensor> result;
+  for (const StateSlot& slot : slots_) {
+    if (!slot.path.empty()) result.emplace(slot.path, state(slot.name));
+  }
+  return result;
+}
+
+std::map<std::string, HostTensor> Step::other_state() {
+  std::map<std::string, HostTensor> result;
+  for (const StateSlot& slot : slots_) {
+    if (slot.path.empty()) result.emplace(slot.name, state(slot.name));
+  }
+  return result;
+}
+
+void Step::set_parameter(std::string_view path, const HostTensor& values) {
+  copy_values(values, parameter(path), path);
+}
+
+void Step::copy_parameters(Step& from) {
+  for (const auto& [path, values] : from.parameters()) set_parameter(path, values);
+}
+
+int64_t Step::steps_done() { return state("step").as<int64_t>()[0]; }
+
+void Step::set_batch(std::string_view name, const void* data) {
+  Executable& e = executable();
+  e.set_input(e.input_index("batch." + std::string(name)), data);
+}
+
+}  // namespace espalier::train

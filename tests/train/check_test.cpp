@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/train/check.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+
+#include "espalier/base/error.h"
+
+namespace espalier::train {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+const fs::path kGoldens = fs::path(ESPALIER_SOURCE_DIR) / "tests/goldens";
+
+std::string error_of(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+void expect_parity(const fs::path& folder, const CheckOptions& options) {
+  const CheckReport report = check_folder(folder, options);
+  EXPECT_GT(report.rows.size(), 30u);
+  for (const CheckRow& row : report.rows) {
+    EXPECT_TRUE(row.pass()) << fmt::format("{}: deviation {:.3g}, bound {:.3g}", row.what,
+                                           row.deviation, row.bound);
+  }
+  const CheckRow& worst = report.worst();
+  fmt::print("{} {} {}: worst {}, deviation {:.3g} of bound {:.3g}\n", folder.filename().string(),
+             options.backend, options.variant, worst.what, worst.deviation, worst.bound);
+}
+
+class Golden : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Golden, InterpreterAgreesInDouble) {
+  for (const char* variant : {"library", "handcraft"}) {
+    expect_parity(kGoldens / GetParam(), {.backend = "interp", .variant = variant});
+  }
+}
+
+TEST_P(Golden, RoundedInterpreterStaysInTheDerivedBound) {
+  expect_parity(kGoldens / GetParam(), {.backend = "interp-f32", .variant = "handcraft"});
+}
+
+TEST_P(Golden, CpuStaysInTheDerivedBound) {
+  for (const char* variant : {"library", "handcraft"}) {
+    expect_parity(kGoldens / GetParam(), {.backend = "cpu", .variant = variant});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, Golden, ::testing::Values("byte_lm_tiny", "byte_lm_head64"));
+
+// The reference implementation's own numbers, where they lie beside the sources.
+TEST(Check, AgreesWithTheReference) {
+  const fs::path sources(ESPALIER_SOURCE_DIR);
+  fs::path folder = sources / "../shared/golden/byte_lm";
+  if (!fs::exists(folder)) folder = sources / "../../shared/golden/byte_lm";
+  if (!fs::exists(folder)) GTEST_SKIP() << "shared/golden/byte_lm is not there";
+  expect_parity(folder, {.variant = "library"});
+  expect_parity(folder, {.variant = "handcraft"});
+}
+
+/// A copy of a fixture that a test may damage.
+class CheckError : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("espalier_check_{}", ::getpid());
+    fs::remove_all(folder_);
+    fs::copy(kGoldens / "byte_lm_tiny", folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  void replace(const std::string& from, const std::string& to) {
+    std::ifstream in(folder_ / "expected.json");
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    in.close();
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+    std::ofstream(folder_ / "expected.json") << text;
+  }
+  std::string check() {
+    return error_of([&] { check_folder(folder_, {}); });
+  }
+  fs::path folder_;
+};
+
+TEST_F(CheckError, MissingFolderNamesTheFile) {
+  EXPECT_THAT(error_of([] { check_folder("/nowhere/at/all", {}); }),
+              HasSubstr("/nowhere/at/all/config.json cannot be read"));
+}
+
+TEST_F(CheckError, UnknownModelNamesIt) {
+  replace("\"byte_lm\"", "\"bight_lm\"");
+  EXPECT_THAT(check(), HasSubstr("there is no check for model_type \"bight_lm\""));
+}
+
+TEST_F(CheckError, MissingAndWrongSettingsNameTheKey) {
+  replace("\"hidden\"", "\"hiden\"");
+  EXPECT_THAT(check(), HasSubstr("expected.json: hidden is missing"));
+  replace("\"hiden\": 24", "\"hidden\": \"x\"");
+  EXPECT_THAT(check(), HasSubstr("expected.json: hidden = \"x\" is of another type"));
+}
+
+TEST_F(CheckError, OtherSizesThanTheCheckpointsAreErrors) {
+  replace("\"ffn\": 48", "\"ffn\": 50");
+  EXPECT_THAT(check(), HasSubstr("mlp.up.weight"));
+}
+
+TEST_F(CheckError, WrongNumbersAreFound) {
+  replace("\"lr\": 0.001", "\"lr\": 0.0011");
+  const CheckReport report = check_folder(folder_, {});
+  EXPECT_FALSE(report.pass());
+  for (const CheckRow& row : report.rows) {
+    const bool trained = row.what.starts_with("after.") || row.what == "train.loss";
+    EXPECT_TRUE(trained || row.pass()) << row.what;
+  }
+}
+
+}  // namespace
+}  // namespace espalier::train
