@@ -147,7 +147,7 @@ void pack_panel_by_k(const PackArgs& args, int64_t lane, float* dst) {
   int64_t k = 0;
   for (; k + 8 <= args.kc; k += 8) {
     if (more && k % (64 / sizeof(*src)) == 0) {
-      for (int i = 0; i < P; ++i) __builtin_prefetch(src + (P + i) * args.lane_stride + k, 0, 3);
+      for (int i = 0; i < P; ++i) __builtin_prefetch(src + (P + i) * args.lane_stride + k, 0, 0);
     }
     __m256 block[kGroups][8];
     for (int g = 0; g < kGroups; ++g) {
@@ -206,7 +206,7 @@ void pack_by_lane(const PackArgs& args) {
       if (last > first + kTogether) last = first + kTogether;
       for (int64_t u = 0; u < kSteps; ++u) {
         const auto* later = row + (kAhead + u) * args.k_stride;
-        for (int64_t x = first * P; x < last * P; x += kLine) __builtin_prefetch(later + x, 0, 3);
+        for (int64_t x = first * P; x < last * P; x += kLine) __builtin_prefetch(later + x, 0, 0);
       }
       for (int64_t p = first; p < last; ++p) {
         copy_steps<F, P>(row + p * P, args.k_stride, args.dst + p * args.panel_stride + k * P);
