@@ -38,6 +38,7 @@ struct CaseOptions {
   MatmulOptions matmul;
   bool exact = false;      // integer-like inputs: every sum is exact, compare with ==
   bool prepacked = false;  // through pack_b and run_packed
+  bool check = true;       // compare with the reference; without it only stray writes are found
 };
 
 /// Runs the case; empty when it passes, else what is wrong and where. `result`, when given,

@@ -41,7 +41,7 @@ std::string packed_declines(const MatmulDesc& desc, Isa isa) {
   const bool native_bf16 =
       isa == Isa::avx512_bf16 && desc.a_dtype == DType::bf16 && desc.b_dtype == DType::bf16;
   if (native_bf16) return "the processor multiplies bf16 itself";
-  if (desc.m < 16 && desc.batch() == 1) return "too few rows to repay packing";
+  if (desc.m < 16 && desc.batch() == 1 && !desc.b_constant) return "too few rows to repay packing";
   if (isa != Isa::avx2 && desc.a.row != 1) return "onednn is as fast when A's rows are contiguous";
   return "";
 }
@@ -115,7 +115,7 @@ std::unique_ptr<Matmul> Matmul::create(const MatmulDesc& desc, const MatmulOptio
     }
     MatmulPlan plan = row.make(desc, isa, threads);
     plan.matmul->description_ = plan.description;
-    if (!declined.empty()) plan.matmul->description_ += "; declined: " + declined;
+    if (!declined.empty()) plan.matmul->description_ += fmt::format("; declined: {}", declined);
     return std::move(plan.matmul);
   }
   fail(ErrorKind::user, "matmul", "no implementation is called \"{}\"; known are packed, onednn",
