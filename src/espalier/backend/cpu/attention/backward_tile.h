@@ -24,20 +24,23 @@ inline HeadView head_of(const HeadView& view, DType dtype, int64_t elements) {
   return {static_cast<const char*>(view.data) + elements * size_of(dtype), view.stride};
 }
 
-/// delta[i] = scale * sum over d of out[i][d] * dout[i][d].
+/// delta[i] = scale * sum over d of out[i][d] * dout[i][d]; zero up to the end of the last vector.
 inline void row_products(const HeadView& out, DType dtype, const Rows& dout, int64_t first,
                          int64_t count, int64_t width, float scale, float* delta) {
   with_type(dtype, out.data, [&]<typename T>(const T* p) {
     p += first * out.stride;
-    for (int64_t i = 0; i < count; ++i) {
-      Vf sum{};
-      for (int64_t d = 0; d < width; d += kLanes) {
-        sum +=
-            load_first(p + i * out.stride + d, width - d) * load(dout.data + i * dout.stride + d);
+    for (int64_t i = 0; i < count; i += kLanes) {
+      Vf sums[kLanes] = {};
+      for (int e = 0; e < kLanes && i + e < count; ++e) {
+        for (int64_t d = 0; d < width; d += kLanes) {
+          sums[e] += load_first(p + (i + e) * out.stride + d, width - d) *
+                     load(dout.data + (i + e) * dout.stride + d);
+        }
       }
-      float total = 0.0f;
-      for (int e = 0; e < kLanes; ++e) total += sum[e];
-      delta[i] = total * scale;
+      transpose(sums);
+      Vf total{};
+      for (const Vf& sum : sums) total += sum;
+      store(delta + i, total * scale);
     }
   });
 }
@@ -64,8 +67,8 @@ inline QueryTile prepare_queries(const BackwardTask& t, int64_t head, int64_t be
   for (int64_t i = 0; i < panels * kPanel; ++i) {
     // Queries that see no key, and the lanes after the last query: exp2(logit - inf) = 0.
     x.lse[i] = i < count && lse[i] != -kInfinity ? lse[i] * kLog2E : kInfinity;
-    x.delta[i] = 0.0f;
   }
+  std::memset(x.delta, 0, static_cast<size_t>(panels * kPanel) * sizeof(float));
   row_products(out, s.out_dtype, tile.dout, begin, count, s.head_dim, s.scale, x.delta);
   std::memset(x.dqueries_t, 0, static_cast<size_t>(panels * panel_size) * sizeof(float));
   return tile;
@@ -74,7 +77,7 @@ inline QueryTile prepare_queries(const BackwardTask& t, int64_t head, int64_t be
 /// P and dS of one panel from its logits and dP, in place.
 template <bool dropped>
 inline void dlogits_panel(const BackwardTask& t, const QueryTile& tile, int64_t panel,
-                          int64_t key_begin, int64_t rows, float* probs, float* dlogits) {
+                          int64_t key_begin, PanelRows rows, float* probs, float* dlogits) {
   const HeadShape& s = t.shape;
   const int64_t stride = s.query_tile;
   Vf lse[kPanelVectors], delta[kPanelVectors];
@@ -85,21 +88,26 @@ inline void dlogits_panel(const BackwardTask& t, const QueryTile& tile, int64_t 
   const uint64_t head_elements = static_cast<uint64_t>(s.seq_q) * static_cast<uint64_t>(s.seq_k);
   const PanelDropout dropout(s, t.first_element + static_cast<uint64_t>(tile.head) * head_elements,
                              tile.begin + panel * kPanel);
-  for (int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kPanelVectors; ++v) {
-      float* p = probs + r * stride + v * kLanes;
-      float* d = dlogits + r * stride + v * kLanes;
-      const Vf prob = exp2(load(p) - lse[v]);
-      if constexpr (dropped) {
-        const Vf factor = dropout.factor(v, key_begin + r);
-        store(d, prob * (load(d) * factor - delta[v]));
-        store(p, prob * factor);
-      } else {
-        store(d, prob * (load(d) - delta[v]));
-        store(p, prob);
-      }
+  const auto element = [&](int64_t r, int v) {
+    float* p = probs + r * stride + v * kLanes;
+    float* d = dlogits + r * stride + v * kLanes;
+    const Vf prob = exp2(load(p) - lse[v]);
+    if constexpr (dropped) {
+      const Vf factor = dropout.factor(v, key_begin + r);
+      store(d, prob * (load(d) * factor - delta[v]));
+      store(p, prob * factor);
+    } else {
+      store(d, prob * (load(d) - delta[v]));
+      store(p, prob);
     }
+  };
+  for (int64_t r = 0; r < rows.both; ++r) {
+    for (int v = 0; v < kPanelVectors; ++v) element(r, v);
+  }
+  for (int64_t r = rows.both; r < rows.all; ++r) {
+    store(probs + r * stride, Vf{});
+    store(dlogits + r * stride, Vf{});
+    element(r, 1);
   }
 }
 
@@ -111,35 +119,21 @@ inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int6
   const HeadShape& s = t.shape;
   const BackwardScratch& x = t.scratch;
   const int64_t query = tile.begin + panel * kPanel;
-  const int64_t last = min64(query + kPanel, tile.begin + tile.count) - 1;
-  const int64_t rows = causal_rows(s, last, key_begin, keys);
+  const int64_t query_end = min64(query + kPanel, tile.begin + tile.count);
+  const PanelRows rows = panel_rows(s, query, query_end, key_begin, keys);
   float* probs = x.probs + panel * kPanel;
   float* dlogits = x.dlogits + panel * kPanel;
-  for (int64_t r = rows; r < min64(keys, rows + kRows - 1); ++r) {
+  for (int64_t r = rows.all; r < min64(keys, rows.all + kTileRows<1> - 1); ++r) {
     for (int e = 0; e < kPanelVectors; ++e) {
       store(probs + r * s.query_tile + e * kLanes, Vf{});
       store(dlogits + r * s.query_tile + e * kLanes, Vf{});
     }
   }
-  if (rows == 0) return 0;
+  if (rows.all == 0) return 0;
   const int64_t panel_offset = panel * round_to_lanes(s.head_dim) * kPanel;
-  tile_gemm<kPanelVectors, false>(rows, {.a = k.data,
-                                         .lda = k.stride,
-                                         .b = x.queries_t + panel_offset,
-                                         .ldb = kPanel,
-                                         .c = probs,
-                                         .ldc = s.query_tile,
-                                         .depth = s.head_dim,
-                                         .accumulate = false});
-  mask_panel(s, some, query, key_begin, rows, probs, s.query_tile);
-  tile_gemm<kPanelVectors, false>(rows, {.a = v.data,
-                                         .lda = v.stride,
-                                         .b = x.dout_t + panel_offset,
-                                         .ldb = kPanel,
-                                         .c = dlogits,
-                                         .ldc = s.query_tile,
-                                         .depth = s.head_dim,
-                                         .accumulate = false});
+  panel_products(rows, k, x.queries_t + panel_offset, s.head_dim, probs, s.query_tile);
+  mask_panel(s, some, query, key_begin, rows.all, probs, s.query_tile);
+  panel_products(rows, v, x.dout_t + panel_offset, s.head_dim, dlogits, s.query_tile);
   if (s.dropout_below != 0) {
     dlogits_panel<true>(t, tile, panel, key_begin, rows, probs, dlogits);
   } else {
@@ -151,9 +145,9 @@ inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int6
                                               .ldb = s.query_tile,
                                               .c = x.dqueries_t + panel_offset,
                                               .ldc = kPanel,
-                                              .depth = rows,
+                                              .depth = rows.all,
                                               .accumulate = true});
-  return rows;
+  return rows.all;
 }
 
 /// grad[key][d] += sum over queries of tile[key][query] * rows[query][d]. Queries that cannot see
@@ -165,7 +159,7 @@ inline void key_gradient_columns(const BackwardTask& t, const QueryTile& tile, i
   const HeadShape& s = t.shape;
   const int64_t padded = round_to_lanes(s.head_dim);
   for (int64_t r = 0; r < keys;) {
-    const int64_t count = tile_rows(keys - r);
+    const int64_t count = tile_rows<vectors>(keys - r);
     const int64_t first_query = key_begin + r - (s.seq_k - s.seq_q) - tile.begin;
     const int64_t skip = s.causal ? max64(0, min64(tile.count, first_query)) : 0;
     tile_gemm_rows<vectors, false>(count, {.a = weights + r * s.query_tile + skip,
@@ -239,8 +233,8 @@ void backward_head(const BackwardTask& t) {
       static_cast<size_t>(s.seq_k * round_to_lanes(s.head_dim)) * sizeof(float);
   std::memset(x.dkeys, 0, grad_bytes);
   std::memset(x.dvalues, 0, grad_bytes);
-  const Rows k = f32_rows(t.k, s.dtype, 0, s.seq_k, s.head_dim, x.keys);
-  const Rows v = f32_rows(t.v, s.dtype, 0, s.seq_k, s.head_dim, x.values);
+  const Rows k = f32_rows(t.k, s.dtype, 0, s.seq_k, s.head_dim, s.keys_in_place, x.keys);
+  const Rows v = f32_rows(t.v, s.dtype, 0, s.seq_k, s.head_dim, s.keys_in_place, x.values);
   for (int64_t head = 0; head < t.group; ++head) {
     for (int64_t query = 0; query < s.seq_q; query += s.query_tile) {
       backward_queries(t, prepare_queries(t, head, query), k, v);

@@ -28,12 +28,10 @@ class Carver {
   int64_t used_ = 0;
 };
 
-bool converts(const AttentionParams& p) { return p.dtype != DType::f32; }
-
 ForwardScratch carve_forward(Carver& carver, const AttentionParams& p, const AttentionPlan& plan) {
   const int64_t width = round_up(p.head_dim, plan.kernels.lanes);
   const AttentionTiles t = plan.tiles;
-  const int64_t copy = converts(p) ? t.keys * p.head_dim : 0;
+  const int64_t copy = plan.copy_keys ? t.keys * p.head_dim : 0;
   ForwardScratch s;
   s.queries = carver.floats(t.queries * width);
   s.out = carver.floats(t.queries * width);
@@ -49,7 +47,7 @@ BackwardScratch carve_backward(Carver& carver, const AttentionParams& p,
                                const AttentionPlan& plan) {
   const int64_t width = round_up(p.head_dim, plan.kernels.lanes);
   const AttentionTiles t = plan.tiles;
-  const int64_t copy = converts(p) ? p.seq_k * p.head_dim : 0;
+  const int64_t copy = plan.copy_keys ? p.seq_k * p.head_dim : 0;
   BackwardScratch s;
   s.queries_t = carver.floats(t.queries * width);
   s.dout_t = carver.floats(t.queries * width);
@@ -81,6 +79,7 @@ HeadShape head_shape(const AttentionParams& p, const AttentionPlan& plan, int64_
   s.dtype = p.dtype;
   s.out_dtype = p.out_dtype;
   s.grad_dtype = p.grad_dtype;
+  s.keys_in_place = !plan.copy_keys;
   s.scale = p.scale;
   s.causal = p.causal;
   s.query_tile = plan.tiles.queries;
@@ -101,6 +100,8 @@ AttentionTiles clip(AttentionTiles tiles, const AttentionParams& p, int panel) {
   tiles.keys = std::min(tiles.keys, std::max<int64_t>(p.seq_k, 1));
   return tiles;
 }
+
+bool copy_keys(const AttentionParams& p) { return p.dtype != DType::f32; }
 
 }  // namespace
 
@@ -131,7 +132,7 @@ AttentionPlan plan_forward(const AttentionParams& p, int threads) {
          p.batch * p.heads * ceil_div(p.seq_q, tiles.queries) < 2 * threads) {
     tiles.queries = round_up(tiles.queries / 2, kernels.panel);
   }
-  return {.kernels = kernels, .tiles = tiles, .threads = threads};
+  return {.kernels = kernels, .tiles = tiles, .copy_keys = copy_keys(p), .threads = threads};
 }
 
 AttentionPlan plan_backward(const AttentionParams& p, int threads) {
@@ -139,6 +140,7 @@ AttentionPlan plan_backward(const AttentionParams& p, int threads) {
   const AttentionKernels& kernels = attention_kernels(cpu.isa);
   return {.kernels = kernels,
           .tiles = clip(backward_tiles(cpu, kernels.panel, p.head_dim), p, kernels.panel),
+          .copy_keys = copy_keys(p),
           .threads = threads};
 }
 

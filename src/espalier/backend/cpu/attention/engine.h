@@ -25,6 +25,7 @@ AttentionTiles backward_tiles(const CpuInfo& cpu, int panel, int64_t head_dim);
 struct AttentionPlan {
   const AttentionKernels& kernels;
   AttentionTiles tiles;
+  bool copy_keys;  // tiles of k and v are copied (16-bit: converted) to contiguous f32 rows
   int threads;
 };
 

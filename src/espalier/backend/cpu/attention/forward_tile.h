@@ -13,16 +13,19 @@ namespace {
 /// scale.
 struct Rescale {
   Vf factor[kPanelVectors];
-  bool needed;  // some lane has earlier outputs and a factor that is not 1
+  bool needed;  // some factor is not 1
 };
-inline Rescale softmax_panel(int64_t rows, float* probs, float* largest, float* total) {
+inline Rescale softmax_panel(PanelRows rows, float* probs, float* largest, float* total) {
   Rescale rescale{};
   Vf top[kPanelVectors], sum[kPanelVectors];
   for (int v = 0; v < kPanelVectors; ++v) top[v] = load(largest + v * kLanes);
-  for (int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kPanelVectors; ++v)
+  for (int64_t r = 0; r < rows.both; ++r) {
+    for (int v = 0; v < kPanelVectors; ++v) {
       top[v] = max(load(probs + r * kPanel + v * kLanes), top[v]);
+    }
+  }
+  for (int64_t r = rows.both; r < rows.all; ++r) {
+    top[1] = max(load(probs + r * kPanel + kLanes), top[1]);
   }
   for (int v = 0; v < kPanelVectors; ++v) {
     const Vf before = load(largest + v * kLanes);
@@ -30,19 +33,22 @@ inline Rescale softmax_panel(int64_t rows, float* probs, float* largest, float* 
     // A lane that has seen no key yet keeps exp2(-inf - 0) = 0.
     top[v] = select(top[v] == -kInfinity, Vf{}, top[v]);
     rescale.factor[v] = exp2(before - top[v]);
-    const Vf sum_before = load(total + v * kLanes);
-    sum[v] = sum_before * rescale.factor[v];
-    rescale.needed |= any(sum[v] != sum_before);
+    sum[v] = load(total + v * kLanes) * rescale.factor[v];
+    rescale.needed |= any(rescale.factor[v] != 1.0f);
   }
+  const auto exponentiate = [&](int64_t r, int v) {
+    float* p = probs + r * kPanel + v * kLanes;
+    const Vf e = exp2(load(p) - top[v]);
+    sum[v] += e;
+    store(p, e);
+  };
 #pragma GCC unroll 2
-  for (int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kPanelVectors; ++v) {
-      float* p = probs + r * kPanel + v * kLanes;
-      const Vf e = exp2(load(p) - top[v]);
-      sum[v] += e;
-      store(p, e);
-    }
+  for (int64_t r = 0; r < rows.both; ++r) {
+    for (int v = 0; v < kPanelVectors; ++v) exponentiate(r, v);
+  }
+  for (int64_t r = rows.both; r < rows.all; ++r) {
+    store(probs + r * kPanel, Vf{});
+    exponentiate(r, 1);
   }
   for (int v = 0; v < kPanelVectors; ++v) store(total + v * kLanes, sum[v]);
   return rescale;
@@ -59,33 +65,34 @@ inline void drop_panel(const ForwardTask& t, int64_t query, int64_t key_begin, i
   }
 }
 
+/// No query of the panel has seen a key: its outputs are not yet written.
+inline bool nothing_seen(const float* total) {
+  Vi seen{};
+  for (int v = 0; v < kPanelVectors; ++v) seen |= load(total + v * kLanes) != 0.0f;
+  return !any(seen);
+}
+
 /// One panel of queries against one tile of keys.
 inline void forward_panel(const ForwardTask& t, int64_t panel, int64_t key_begin, int64_t keys,
                           const Rows& k, const Rows& v) {
   const HeadShape& s = t.shape;
   const int64_t query = t.query_begin + panel * kPanel;
   const int64_t query_end = min64(query + kPanel, t.query_end);
-  const int64_t rows = causal_rows(s, query_end - 1, key_begin, keys);
-  if (rows == 0) return;
-  const Visible visible = visibility(s, query, query_end, key_begin, key_begin + rows);
+  const PanelRows rows = panel_rows(s, query, query_end, key_begin, keys);
+  if (rows.all == 0) return;
+  const Visible visible = visibility(s, query, query_end, key_begin, key_begin + rows.all);
   if (visible == Visible::none) return;
 
   const int64_t width = s.head_dim;
   const int64_t panel_size = round_to_lanes(width) * kPanel;
   float* probs = t.scratch.probs;
   float* out = t.scratch.out + panel * panel_size;
-  tile_gemm<kPanelVectors, false>(rows, {.a = k.data,
-                                         .lda = k.stride,
-                                         .b = t.scratch.queries + panel * panel_size,
-                                         .ldb = kPanel,
-                                         .c = probs,
-                                         .ldc = kPanel,
-                                         .depth = width,
-                                         .accumulate = false});
-  mask_panel(s, visible == Visible::some, query, key_begin, rows, probs, kPanel);
-  const Rescale rescale = softmax_panel(rows, probs, t.scratch.largest + panel * kPanel,
-                                        t.scratch.total + panel * kPanel);
-  if (rescale.needed) {
+  float* total = t.scratch.total + panel * kPanel;
+  const bool first = nothing_seen(total);
+  panel_products(rows, k, t.scratch.queries + panel * panel_size, width, probs, kPanel);
+  mask_panel(s, visible == Visible::some, query, key_begin, rows.all, probs, kPanel);
+  const Rescale rescale = softmax_panel(rows, probs, t.scratch.largest + panel * kPanel, total);
+  if (!first && rescale.needed) {
     for (int64_t d = 0; d < width; ++d) {
       for (int x = 0; x < kPanelVectors; ++x) {
         float* p = out + d * kPanel + x * kLanes;
@@ -93,15 +100,15 @@ inline void forward_panel(const ForwardTask& t, int64_t panel, int64_t key_begin
       }
     }
   }
-  if (s.dropout_below != 0) drop_panel(t, query, key_begin, rows, probs);
+  if (s.dropout_below != 0) drop_panel(t, query, key_begin, rows.all, probs);
   tile_gemm<kPanelVectors, true>(width, {.a = v.data,
                                          .lda = v.stride,
                                          .b = probs,
                                          .ldb = kPanel,
                                          .c = out,
                                          .ldc = kPanel,
-                                         .depth = rows,
-                                         .accumulate = true});
+                                         .depth = rows.all,
+                                         .accumulate = !first});
 }
 
 /// Divides by the softmax denominators and writes out and lse.
@@ -118,8 +125,12 @@ inline void finish_panel(const ForwardTask& t, int64_t panel) {
     const Vf lse = select(blind, splat(-kInfinity), largest * kLn2 + log(total));
     if (count > v * kLanes) store_first(t.lse + query + v * kLanes, lse, count - v * kLanes);
   }
-  unpack_panel(t.scratch.out + panel * round_to_lanes(s.head_dim) * kPanel, factor, s.out_dtype,
-               t.out, query, count, s.head_dim);
+  const int64_t panel_size = round_to_lanes(s.head_dim) * kPanel;
+  float* out = t.scratch.out + panel * panel_size;
+  if (nothing_seen(t.scratch.total + panel * kPanel)) {
+    std::memset(out, 0, static_cast<size_t>(panel_size) * sizeof(float));
+  }
+  unpack_panel(out, factor, s.out_dtype, t.out, query, count, s.head_dim);
 }
 
 void forward_block(const ForwardTask& t) {
@@ -135,13 +146,11 @@ void forward_block(const ForwardTask& t) {
     t.scratch.largest[i] = -kInfinity;
     t.scratch.total[i] = 0.0f;
   }
-  std::memset(t.scratch.out, 0, static_cast<size_t>(panels * panel_size) * sizeof(float));
-
   const int64_t visible_keys = causal_rows(s, t.query_end - 1, 0, s.seq_k);
   for (int64_t key = 0; key < visible_keys; key += s.key_tile) {
     const int64_t keys = min64(s.key_tile, visible_keys - key);
-    const Rows k = f32_rows(t.k, s.dtype, key, keys, s.head_dim, t.scratch.keys);
-    const Rows v = f32_rows(t.v, s.dtype, key, keys, s.head_dim, t.scratch.values);
+    const Rows k = f32_rows(t.k, s.dtype, key, keys, s.head_dim, s.keys_in_place, t.scratch.keys);
+    const Rows v = f32_rows(t.v, s.dtype, key, keys, s.head_dim, s.keys_in_place, t.scratch.values);
     for (int64_t p = 0; p < panels; ++p) forward_panel(t, p, key, keys, k, v);
   }
   for (int64_t p = 0; p < panels; ++p) finish_panel(t, p);

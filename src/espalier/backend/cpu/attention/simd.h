@@ -175,27 +175,47 @@ ESPALIER_INLINE void with_type(DType dtype, void* data, F f) {
             [&]<typename T>(const T* p) { f(const_cast<T*>(p)); });
 }
 
+/// shuffle(a, b, f): element e is element f(e) of the 2 * kLanes elements of a and b.
+template <typename F>
+ESPALIER_INLINE Vf shuffle(Vf a, Vf b, F source) {
+  Vi index;
+  for (int e = 0; e < kLanes; ++e) index[e] = source(e);
+  return __builtin_shuffle(a, b, index);
+}
+
+/// Swaps the off-diagonal groups of `step` lanes between v[i] and v[i + step].
 template <int step>
-ESPALIER_INLINE void transpose_step(Vf (&v)[kLanes]) {
-  Vi low, high;  // of the pair (v[i], v[i + step]): elements of the upper and of the lower result
-  for (int e = 0; e < kLanes; ++e) {
-    low[e] = (e & step) ? kLanes + e - step : e;
-    high[e] = (e & step) ? kLanes + e : e + step;
-  }
+ESPALIER_INLINE void exchange_groups(Vf (&v)[kLanes]) {
   for (int i = 0; i < kLanes; ++i) {
     if (i & step) continue;
     const Vf a = v[i], b = v[i + step];
-    v[i] = __builtin_shuffle(a, b, low);
-    v[i + step] = __builtin_shuffle(a, b, high);
+    v[i] = shuffle(a, b, [](int e) { return (e & step) ? kLanes + e - step : e; });
+    v[i + step] = shuffle(a, b, [](int e) { return (e & step) ? kLanes + e : e + step; });
   }
 }
 
-/// In place: element e of v[i] and element i of v[e] change places.
+/// In place: element e of v[i] and element i of v[e] change places. Blocks of 4 x 4 within 128-bit
+/// groups first, one instruction a vector and step (unpack), then whole groups.
 ESPALIER_INLINE void transpose(Vf (&v)[kLanes]) {
-  transpose_step<1>(v);
-  transpose_step<2>(v);
-  transpose_step<4>(v);
-  if constexpr (kLanes == 16) transpose_step<8>(v);
+  constexpr auto unpack = [](int e, int width, int half) {
+    const int group = e / 4 * 4, in = e % 4;
+    return group + half * 2 + in / (2 * width) * width + in % width + (in / width % 2) * kLanes;
+  };
+  for (int i = 0; i < kLanes; i += 4) {
+    Vf t[4];
+    for (int x = 0; x < 2; ++x) {
+      for (int half = 0; half < 2; ++half) {
+        t[2 * x + half] =
+            shuffle(v[i + 2 * x], v[i + 2 * x + 1], [=](int e) { return unpack(e, 1, half); });
+      }
+    }
+    for (int half = 0; half < 2; ++half) {
+      v[i + half] = shuffle(t[0], t[2], [=](int e) { return unpack(e, 2, half); });
+      v[i + 2 + half] = shuffle(t[1], t[3], [=](int e) { return unpack(e, 2, half); });
+    }
+  }
+  exchange_groups<4>(v);
+  if constexpr (kLanes == 16) exchange_groups<8>(v);
 }
 
 }  // namespace

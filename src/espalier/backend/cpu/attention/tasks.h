@@ -23,6 +23,7 @@ struct HeadOutput {
 struct HeadShape {
   int64_t seq_q, seq_k, head_dim;
   DType dtype, out_dtype, grad_dtype;
+  bool keys_in_place;  // f32 keys and values are read where they lie, not copied
   float scale;
   bool causal;
   int64_t query_tile;         // queries of one tile, a multiple of the panel

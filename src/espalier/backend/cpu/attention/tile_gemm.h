@@ -30,7 +30,7 @@ struct TileGemm {
 template <int rows, int vectors, bool transposed>
 ESPALIER_INLINE void register_tile(const TileGemm& g) {
   Vf acc[rows][vectors];
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) {
@@ -46,7 +46,7 @@ ESPALIER_INLINE void register_tile(const TileGemm& g) {
     Vf bv[vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) bv[v] = load(b + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 24
     for (int r = 0; r < rows; ++r) {
       const Vf av = splat(transposed ? a[r] : a[r * lda]);
 #pragma GCC unroll 2
@@ -55,21 +55,27 @@ ESPALIER_INLINE void register_tile(const TileGemm& g) {
     a += transposed ? lda : 1;
     b += ldb;
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) store(g.c + r * g.ldc + v * kLanes, acc[r][v]);
   }
 }
 
+/// Rows of the largest register tile: as many accumulators for one vector as for two.
+template <int vectors>
+constexpr int kTileRows = kRows* kPanelVectors / vectors;
+
 /// Rows of the next register tile when `left` remain: full tiles, the last two of equal height.
+template <int vectors>
 ESPALIER_INLINE int64_t tile_rows(int64_t left) {
-  if (left <= kRows) return left;
-  return left < 2 * kRows ? (left + 1) / 2 : kRows;
+  constexpr int64_t most = kTileRows<vectors>;
+  if (left <= most) return left;
+  return left < 2 * most ? (left + 1) / 2 : most;
 }
 
-/// One register tile of 1 to kRows rows.
-template <int vectors, bool transposed, int rows = kRows>
+/// One register tile of 1 to kTileRows rows.
+template <int vectors, bool transposed, int rows = kTileRows<vectors>>
 ESPALIER_INLINE void tile_gemm_rows(int64_t count, const TileGemm& g) {
   if constexpr (rows > 0) {
     if (count == rows) {
@@ -84,7 +90,7 @@ ESPALIER_INLINE void tile_gemm_rows(int64_t count, const TileGemm& g) {
 template <int vectors, bool transposed>
 [[gnu::noinline]] void tile_gemm(int64_t rows, TileGemm g) {
   while (rows > 0) {
-    const int64_t count = tile_rows(rows);
+    const int64_t count = tile_rows<vectors>(rows);
     tile_gemm_rows<vectors, transposed>(count, g);
     g.a += transposed ? count : count * g.lda;
     g.c += count * g.ldc;

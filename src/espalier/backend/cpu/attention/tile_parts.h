@@ -34,15 +34,17 @@ void convert_rows(const T* from, int64_t stride, int64_t count, int64_t width, f
   }
 }
 inline Rows f32_rows(const HeadView& view, DType dtype, int64_t first, int64_t count, int64_t width,
-                     float* copy) {
+                     bool in_place, float* copy) {
   Rows rows{copy, width};
   with_type(dtype, view.data, [&]<typename T>(const T* p) {
     p += first * view.stride;
     if constexpr (sizeof(T) == sizeof(float)) {
-      rows = {p, view.stride};
-    } else {
-      convert_rows(p, view.stride, count, width, copy, width);
+      if (in_place) {
+        rows = {p, view.stride};
+        return;
+      }
     }
+    convert_rows(p, view.stride, count, width, copy, width);
   });
   return rows;
 }
@@ -73,10 +75,15 @@ inline void pack_panel(const HeadView& view, DType dtype, int64_t first, int64_t
     for (int v = 0; v < kPanelVectors; ++v) {
       for (int64_t d = 0; d < width; d += kLanes) {
         Vf block[kLanes];
+        const T* from = p + v * kLanes * view.stride + d;
+        if (count >= (v + 1) * kLanes && d + kLanes <= width) {
 #pragma GCC unroll 16
-        for (int e = 0; e < kLanes; ++e) {
-          const int64_t row = v * kLanes + e;
-          block[e] = row < count ? load_first(p + row * view.stride + d, width - d) * factor : Vf{};
+          for (int e = 0; e < kLanes; ++e) block[e] = load(from + e * view.stride) * factor;
+        } else {
+          for (int e = 0; e < kLanes; ++e) {
+            const bool used = v * kLanes + e < count;
+            block[e] = used ? load_first(from + e * view.stride, width - d) * factor : Vf{};
+          }
         }
         transpose(block);
 #pragma GCC unroll 16
@@ -99,10 +106,14 @@ inline void unpack_panel(const float* from, const Vf (&factor)[kPanelVectors], D
           block[e] = load(from + (d + e) * kPanel + v * kLanes) * factor[v];
         }
         transpose(block);
+        T* to = p + v * kLanes * view.stride + d;
+        if (count >= (v + 1) * kLanes && d + kLanes <= width) {
 #pragma GCC unroll 16
-        for (int e = 0; e < kLanes; ++e) {
-          const int64_t row = v * kLanes + e;
-          if (row < count) store_first(p + row * view.stride + d, block[e], width - d);
+          for (int e = 0; e < kLanes; ++e) store(to + e * view.stride, block[e]);
+        } else {
+          for (int e = 0; e < kLanes && v * kLanes + e < count; ++e) {
+            store_first(to + e * view.stride, block[e], width - d);
+          }
         }
       }
     }
@@ -114,6 +125,36 @@ ESPALIER_INLINE int64_t causal_rows(const HeadShape& s, int64_t query, int64_t k
                                     int64_t keys) {
   if (!s.causal) return keys;
   return max64(0, min64(keys, query + (s.seq_k - s.seq_q) + 1 - key_begin));
+}
+
+/// Keys of a tile that a panel of queries sees under causality: the first `all`, but only the first
+/// `both` matter to the panel's first vector. On the diagonal that saves a quarter of the work.
+struct PanelRows {
+  int64_t both, all;
+};
+ESPALIER_INLINE PanelRows panel_rows(const HeadShape& s, int64_t query, int64_t query_end,
+                                     int64_t key_begin, int64_t keys) {
+  static_assert(kPanelVectors == 2);
+  const int64_t all = causal_rows(s, query_end - 1, key_begin, keys);
+  return {min64(all, causal_rows(s, query + kLanes - 1, key_begin, keys)), all};
+}
+
+/// c[row][lane] = sum over d of a[row][d] * b[d][lane]; leaves out what `rows` allows.
+inline void panel_products(PanelRows rows, const Rows& a, const float* b, int64_t depth, float* c,
+                           int64_t ldc) {
+  TileGemm g{.a = a.data,
+             .lda = a.stride,
+             .b = b,
+             .ldb = kPanel,
+             .c = c,
+             .ldc = ldc,
+             .depth = depth,
+             .accumulate = false};
+  tile_gemm<kPanelVectors, false>(rows.both, g);
+  g.a += rows.both * a.stride;
+  g.b += kLanes;
+  g.c += rows.both * ldc + kLanes;
+  tile_gemm<1, false>(rows.all - rows.both, g);
 }
 
 struct Range {
