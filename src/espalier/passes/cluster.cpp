@@ -49,7 +49,11 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
     domains_.push_back(natural_domain(id));
     order_.push_back(id);
     position_.push_back(id);
-    for (Value v : graph.node(id).inputs) users_[static_cast<size_t>(v.node)].push_back(id);
+    // Loops see through broadcasts: those are no step between what they read and them.
+    for (Value v : graph.node(id).inputs) {
+      const Value source = is_loop_op(graph, id) ? behind_broadcasts(graph, v) : v;
+      users_[static_cast<size_t>(source.node)].push_back(id);
+    }
   }
   if (!merge) return;
   for (int32_t id = 0; id < count; ++id) {
@@ -186,10 +190,10 @@ std::vector<int32_t> Clusters::order() const {
   std::vector<int32_t> missing(static_cast<size_t>(count), 0);
   std::vector<std::vector<int32_t>> next(static_cast<size_t>(count));
   for (int32_t id = 0; id < count; ++id) {
-    for (Value v : graph_.node(id).inputs) {
-      if (of(v.node) == of(id)) continue;
-      next[static_cast<size_t>(of(v.node))].push_back(of(id));
-      ++missing[static_cast<size_t>(of(id))];
+    for (int32_t user : users_[static_cast<size_t>(id)]) {
+      if (of(user) == of(id)) continue;
+      next[static_cast<size_t>(of(id))].push_back(of(user));
+      ++missing[static_cast<size_t>(of(user))];
     }
   }
   // Among the ready clusters the one that was written first runs first.

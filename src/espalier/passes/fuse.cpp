@@ -191,8 +191,7 @@ class Fuser {
     }
   }
 
-  /// Builds the graph inside one fusion. Inputs are created on demand, so the body is built twice:
-  /// once to learn the operands, which come first, and once in full.
+  /// The graph inside one fusion: operands are collected first, then the body is built.
   class Body {
    public:
     Body(const Fuser& fuser, int32_t cluster) : fuser_(fuser), cluster_(cluster) {}
@@ -210,8 +209,7 @@ class Fuser {
         made[operands_[i]] =
             builder.input(fmt::format("{}", i), fuser_.graph_.type(operands_[i]), "operand");
       }
-      // Node ids grow along every path, so the sorted set is an order of computation.
-      for (int32_t id : inside_) {
+      for (int32_t id : sequence_) {
         const Node& node = fuser_.graph_.node(id);
         std::vector<Value> inputs;
         for (Value v : node.inputs) inputs.push_back(made.at(v));
@@ -240,6 +238,7 @@ class Fuser {
       }
       if (!inside_.insert(v.node).second) return;
       for (Value in : node.inputs) collect(in, false);
+      sequence_.push_back(v.node);
     }
 
     const Fuser& fuser_;
@@ -247,6 +246,9 @@ class Fuser {
     std::vector<int32_t> results_;
     std::vector<Value> operands_;
     std::set<int32_t> inside_;
+    // Operands before users, in the order of a walk from the results: graphs that mean the same
+    // give equal bodies, whatever order they were written in.
+    std::vector<int32_t> sequence_;
   };
 
   const ir::Graph& graph_;
