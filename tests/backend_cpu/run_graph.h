@@ -15,7 +15,7 @@
 
 namespace espalier::testing {
 
-inline std::vector<HostTensor> random_inputs(const ir::Graph& graph, uint64_t seed) {
+inline std::vector<HostTensor> random_host_inputs(const ir::Graph& graph, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
   std::vector<HostTensor> inputs;
@@ -64,7 +64,7 @@ inline std::vector<HostTensor> run_on_cpu(const ir::Graph& graph,
 /// tensor: the graphs here are short sums of numbers of one size.
 inline void expect_cpu_matches_interp(const ir::Graph& graph, CompileOptions options = {},
                                       double tolerance = 2e-5, uint64_t seed = 1) {
-  const std::vector<HostTensor> inputs = random_inputs(graph, seed);
+  const std::vector<HostTensor> inputs = random_host_inputs(graph, seed);
   std::vector<interp::DoubleTensor> exact_inputs;
   for (const HostTensor& t : inputs) exact_inputs.push_back(interp::from_host(t));
   const auto want = interp::evaluate(graph, exact_inputs);

@@ -26,7 +26,7 @@ class RandomGraph {
   ir::Graph build() {
     state_ = input("state", {DType::f32, {3, 4}}, "state");
     for (const Shape& shape : {Shape{2, 3, 4}, Shape{4}, Shape{3, 1}, Shape{}, Shape{4, 5}}) {
-      values_.push_back(input("x", {DType::f32, shape}, "batch"));
+      values_.push_back(input(fmt::format("x{}", values_.size()), {DType::f32, shape}, "batch"));
     }
     values_.push_back(state_);
     ids_ = input("ids", {DType::i32, {3}}, "batch");
@@ -201,7 +201,7 @@ class RandomGraph {
       case 1:
         return dot(tanh(x), x, {{}, {}, {0}, {0}}) * 0.3;
       default: {
-        const Tensor w = input("w", {DType::f32, {3, x.size(-1)}}, "parameter");
+        const Tensor w = input(fmt::format("w{}", builder_.graph().nodes().size()), {DType::f32, {3, x.size(-1)}}, "parameter");
         weights_.push_back(w);
         return linear(x, tanh(w)) * 0.3;
       }
@@ -286,7 +286,10 @@ class RandomGraph {
     for (const Tensor& x : inputs) wrt.push_back(x.value());
     for (const Tensor& x : weights_) wrt.push_back(x.value());
     builder_.output("loss", loss.value());
-    for (ir::Value g : autodiff::gradients(builder_, loss.value(), wrt)) builder_.output("g", g);
+    int count = 0;
+    for (ir::Value g : autodiff::gradients(builder_, loss.value(), wrt)) {
+      builder_.output(fmt::format("g{}", count++), g);
+    }
   }
 
   ir::Builder builder_{"random"};

@@ -63,6 +63,24 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
       if (is_loop_op(graph, source.node)) try_merge(source.node, v, id);
     }
   }
+  merge_siblings();
+}
+
+/// Loops over one domain that read the same tensor of that shape become one: it is read once.
+void Clusters::merge_siblings() {
+  for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+    const Node& node = graph_.nodes()[i];
+    if (node.op == Op::constant || node.op == Op::iota || node.types.size() != 1) continue;
+    const Shape& shape = node.types[0].shape;
+    if (shape.rank() < 2) continue;
+    for (int32_t user : users_[i]) {
+      if (!is_loop_op(graph_, user) || domain(of(user)) != shape) continue;
+      for (int32_t other : users_[i]) {
+        if (!is_loop_op(graph_, other) || domain(of(other)) != shape) continue;
+        if (of(user) != of(other)) try_join(of(user), of(other), shape);
+      }
+    }
+  }
 }
 
 Shape Clusters::natural_domain(int32_t id) const {
@@ -104,7 +122,7 @@ bool broadcasts_keep_prefix(const ir::Graph& graph, Value used) {
 void Clusters::try_merge(int32_t producer, Value used, int32_t consumer) {
   const int32_t a = of(producer);
   const int32_t b = of(consumer);
-  if (a == b || members(a).size() + members(b).size() > kMaxMembers) return;
+  if (a == b) return;
   // What leaves through an accumulator is complete only after the loop.
   if (is_reduction(graph_.node(producer)) && !is_row_reduction(graph_, producer)) return;
   if (!broadcasts_keep_prefix(graph_, used)) return;
@@ -126,8 +144,11 @@ void Clusters::try_merge(int32_t producer, Value used, int32_t consumer) {
   if (!sits) return;
   // A full producer read by a row consumer would need its inner index.
   if (from == joint && natural_domain(consumer) != joint) return;
-  if (!join_in_order(a, b)) return;
+  try_join(a, b, joint);
+}
 
+bool Clusters::try_join(int32_t a, int32_t b, const Shape& joint) {
+  if (members(a).size() + members(b).size() > kMaxMembers || !join_in_order(a, b)) return false;
   auto& into = members_[static_cast<size_t>(a)];
   auto& gone = members_[static_cast<size_t>(b)];
   for (int32_t id : gone) cluster_of_[static_cast<size_t>(id)] = a;
@@ -135,6 +156,7 @@ void Clusters::try_merge(int32_t producer, Value used, int32_t consumer) {
   std::sort(into.begin(), into.end());
   gone.clear();
   domains_[static_cast<size_t>(a)] = joint;
+  return true;
 }
 
 /// Makes one place of the order for both clusters: what depends on the first of them moves behind

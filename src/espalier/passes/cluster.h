@@ -40,6 +40,8 @@ class Clusters {
   Shape natural_domain(int32_t id) const;
   bool is_row_only(int32_t cluster) const;
   bool join_in_order(int32_t a, int32_t b);
+  void merge_siblings();
+  bool try_join(int32_t a, int32_t b, const Shape& joint);
   void try_merge(int32_t producer, ir::Value used, int32_t consumer);
 
   const ir::Graph& graph_;

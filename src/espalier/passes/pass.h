@@ -56,6 +56,7 @@ inline ir::Graph canonicalize(const ir::Graph& graph, const PassOptions& options
 // One pass a file. Drawings of before and after stand there.
 ir::Graph fold(const ir::Graph& graph, const PassOptions& options);
 ir::Graph cse(const ir::Graph& graph, const PassOptions& options);
+ir::Graph order(const ir::Graph& graph, const PassOptions& options);
 ir::Graph dce(const ir::Graph& graph, const PassOptions& options);
 ir::Graph decompose(const ir::Graph& graph, const PassOptions& options);
 ir::Graph attention(const ir::Graph& graph, const PassOptions& options);

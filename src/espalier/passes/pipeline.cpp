@@ -13,7 +13,7 @@ const std::vector<Pass>& canonical_passes() {
       {"fold", fold, false},           {"cse", cse, false},
       {"attention", attention, false}, {"decompose", decompose, true},
       {"fold", fold, false},           {"cse", cse, false},
-      {"dce", dce, false},
+      {"order", order, false},
   };
   return passes;
 }

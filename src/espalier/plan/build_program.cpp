@@ -29,7 +29,10 @@ class ProgramBuilder {
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
       place(static_cast<int32_t>(i));
     }
-    for (const ir::Output& output : graph_.outputs()) place_output(output);
+    // Old contents of state that are results are copied before anything is updated.
+    std::vector<Location> results;
+    for (const ir::Output& output : graph_.outputs()) results.push_back(settled(output));
+    for (size_t i = 0; i < results.size(); ++i) place_output(graph_.outputs()[i], results[i]);
     hoist_updates();
     return std::move(program_);
   }
@@ -181,7 +184,8 @@ class ProgramBuilder {
     const int32_t buffer =
         add_buffer(kept ? BufferKind::state : BufferKind::external, node.types[0], name);
     program_.buffers[static_cast<size_t>(buffer)].input = id;
-    program_.inputs[name] = buffer;
+    ESPALIER_CHECK(program_.inputs.emplace(name, buffer).second, ErrorKind::user, "plan",
+                   "two inputs have the name \"{}\"", name);
     program_.input_types[name] = node.types[0];
     set({id, 0}, {buffer, node.types[0].dtype, StridedView::contiguous(node.types[0].shape)});
   }
@@ -356,11 +360,19 @@ class ProgramBuilder {
                        [&](const Location& l) { return l.buffer == buffer; });
   }
 
-  void place_output(const ir::Output& output) {
+  /// The result itself, or a copy where its memory changes during the run or is strided.
+  Location settled(const ir::Output& output) {
     const Location made = at(output.value);
+    const bool kept = program_.buffers[static_cast<size_t>(made.buffer)].kind == BufferKind::state;
+    const bool own = output.alias >= 0 && at({output.alias, 0}).buffer == made.buffer;
+    if (own || (!kept && made.view.is_contiguous())) return made;
+    return contiguous_copy(made, output.name);
+  }
+
+  void place_output(const ir::Output& output, const Location& made) {
     if (output.alias < 0) {
-      program_.outputs[output.name] =
-          made.view.is_contiguous() ? made : contiguous_copy(made, output.name);
+      ESPALIER_CHECK(program_.outputs.emplace(output.name, made).second, ErrorKind::user, "plan",
+                     "two outputs have the name \"{}\"", output.name);
       return;
     }
     const Location state = at({output.alias, 0});
@@ -422,16 +434,19 @@ class ProgramBuilder {
 
  private:
   /// Moves steps that write state in place as early as their operands and other readers allow, so
-  /// that gradients die soon.
+  /// that gradients die soon; and scalars, because updates wait for them.
   void hoist_updates() {
+    constexpr int64_t kScalar = 8;
     std::vector<Step>& steps = program_.steps;
     for (size_t s = 0; s < steps.size(); ++s) {
       bool updates = false;
+      bool scalars = steps[s].kind == StepKind::loop;
       for (const Location& l : steps[s].outputs) {
-        updates |= program_.buffers[static_cast<size_t>(program_.root(l.buffer))].kind ==
-                   BufferKind::state;
+        const Buffer& buffer = program_.buffers[static_cast<size_t>(program_.root(l.buffer))];
+        updates |= buffer.kind == BufferKind::state;
+        scalars &= buffer.bytes <= kScalar;
       }
-      if (!updates) continue;
+      if (!updates && !scalars) continue;
       size_t to = s;
       while (to > 0 && independent(steps[to - 1], steps[s])) --to;
       std::rotate(steps.begin() + static_cast<std::ptrdiff_t>(to),
