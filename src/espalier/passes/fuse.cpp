@@ -170,7 +170,8 @@ class Fuser {
       const auto epilogue = match_epilogue(graph_, results[0], [&](int32_t id) {
         return clusters_.of(id) == cluster && !stored_[static_cast<size_t>(id)];
       });
-      if (epilogue) {
+      // A bias that only loops compute again is not stored: then this stays a loop too.
+      if (epilogue && (!epilogue->bias.defined() || rewriter_.mapped(epilogue->bias))) {
         out_.set_scope(graph_.node(epilogue->dot).scope);
         rewriter_.map({results[0], 0}, add_epilogue_matmul(graph_, *epilogue, rewriter_, out_));
         return;
