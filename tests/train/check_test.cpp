@@ -36,8 +36,9 @@ void expect_parity(const fs::path& folder, const CheckOptions& options) {
                                            row.deviation, row.bound);
   }
   const CheckRow& worst = report.worst();
-  fmt::print("{} {} {}: worst {}, deviation {:.3g} of bound {:.3g}\n", folder.filename().string(),
-             options.backend, options.variant, worst.what, worst.deviation, worst.bound);
+  fmt::print("{} {} {} {} fuse {} flash {}: worst {}, deviation {:.3g} of bound {:.3g}\n",
+             folder.filename().string(), options.backend, name(options.dtype), options.variant,
+             options.fuse, options.flash, worst.what, worst.deviation, worst.bound);
 }
 
 class Golden : public ::testing::TestWithParam<const char*> {};
@@ -55,6 +56,17 @@ TEST_P(Golden, RoundedInterpreterStaysInTheDerivedBound) {
 TEST_P(Golden, CpuStaysInTheDerivedBound) {
   for (const char* variant : {"library", "handcraft"}) {
     expect_parity(kGoldens / GetParam(), {.backend = "cpu", .variant = variant});
+  }
+}
+
+TEST_P(Golden, EveryWayToComputeStaysInItsDerivedBound) {
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (bool fuse : {true, false}) {
+      for (bool flash : {true, false}) {
+        expect_parity(kGoldens / GetParam(),
+                      {.backend = "cpu", .dtype = dtype, .fuse = fuse, .flash = flash});
+      }
+    }
   }
 }
 

@@ -28,24 +28,29 @@ Tensor normalize(Tensor x, const nn::LayerNorm& parameters) {
   const double per_element = 1.0 / static_cast<double>(x.size(2));
   const Tensor centred = x - along_rows(reduce_sum(x, {2}) * per_element, shape);
   const Tensor variance = reduce_sum(centred * centred, {2}) * per_element;
-  return centred * along_rows(rsqrt(variance + parameters.epsilon), shape) *
-             broadcast(parameters.weight.value(), shape, {2}) +
-         broadcast(parameters.bias.value(), shape, {2});
+  const Tensor scaled = centred * along_rows(rsqrt(variance + parameters.epsilon), shape);
+  const Tensor weighted = scaled * broadcast(parameters.weight.value(), shape, {2});
+  return weighted + broadcast(parameters.bias.value(), shape, {2});
 }
 
-/// [B,S,width] -> [B,heads,S,width/heads]
-Tensor split_heads(Tensor x, int64_t heads) {
-  const Tensor split = reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads});
-  return transpose(split, {0, 2, 1, 3});
+/// Columns [first, first + width) of x as heads: [B,S,...] -> [B,S,heads,width/heads]
+Tensor heads_of(Tensor x, int64_t first, const ByteLmConfig& config) {
+  const Tensor columns = slice(x, 2, first, first + config.width);
+  return reshape(columns, {x.size(0), x.size(1), config.heads, config.width / config.heads});
 }
+
+Tensor heads_first(Tensor x) { return transpose(x, {0, 2, 1, 3}); }
 
 Tensor causal_attention(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& config,
                         const nn::Context& context) {
   const int64_t width = config.width;
   const Tensor rows = affine(x, layer.attention.qkv);  // [B,S,3 width]
-  const Tensor q = split_heads(slice(rows, 2, 0, width), config.heads);
-  const Tensor k = split_heads(slice(rows, 2, width, 2 * width), config.heads);
-  const Tensor v = split_heads(slice(rows, 2, 2 * width, 3 * width), config.heads);
+  Tensor q = heads_of(rows, 0, config);
+  Tensor k = heads_of(rows, width, config);
+  Tensor v = heads_of(rows, 2 * width, config);
+  q = heads_first(q);
+  k = heads_first(k);
+  v = heads_first(v);
 
   const double scale = 1.0 / std::sqrt(static_cast<double>(width / config.heads));
   Tensor scores = dot(q, k, {{0, 1}, {0, 1}, {3}, {3}}) * scale;  // [B,H,S,S]
@@ -60,7 +65,7 @@ Tensor causal_attention(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& 
   const Tensor weights = exp(scores - along_rows(top, square));
   const Tensor probabilities = weights / along_rows(reduce_sum(weights, {3}), square);
   const Tensor mixed = dot(probabilities, v, {{0, 1}, {0, 1}, {3}, {2}});
-  const Tensor joined = reshape(transpose(mixed, {0, 2, 1, 3}), x.shape());
+  const Tensor joined = reshape(heads_first(mixed), x.shape());
   return context.dropout(affine(joined, layer.attention.out), config.dropout);
 }
 

@@ -205,10 +205,10 @@ CheckReport check_byte_lm(const std::filesystem::path& folder, const Settings& s
                                   .cache_dir = options.cache_dir});
   Results rounded, rounded_dtype;
   if (!exact) {
-    rounded = compute(c, {.backend = "interp-f32"});
-    rounded_dtype = options.dtype == DType::f32
-                        ? rounded
-                        : compute(c, {.backend = "interp-f32", .compute_dtype = options.dtype});
+    CompileOptions reference{.backend = "interp-f32", .flash = options.flash};
+    rounded = compute(c, reference);
+    reference.compute_dtype = options.dtype;
+    rounded_dtype = options.dtype == DType::f32 ? rounded : compute(c, reference);
   }
 
   CheckReport report{"byte_lm", {}};
