@@ -162,13 +162,21 @@ std::string run_case(const MatmulDesc& desc, const CaseOptions& options,
   const double c_sum = std::min(steps + 4, 4 * std::sqrt(steps) + 4);
   for (int64_t o = 0; o < desc.batch_outer; ++o) {
     for (int64_t i = 0; i < desc.batch_inner; ++i) {
+      // [m, k] and [n, k] as doubles.
+      std::vector<double> rows(static_cast<size_t>(desc.m * desc.k));
+      std::vector<double> cols(static_cast<size_t>(desc.n * desc.k));
+      for (int64_t k = 0; k < desc.k; ++k) {
+        for (int64_t m = 0; m < desc.m; ++m) rows[m * desc.k + k] = a.get(o, i, m, k);
+        for (int64_t n = 0; n < desc.n; ++n) cols[n * desc.k + k] = b.get(o, i, k, n);
+      }
       for (int64_t m = 0; m < desc.m; ++m) {
         for (int64_t n = 0; n < desc.n; ++n) {
+          const double* row = rows.data() + m * desc.k;
+          const double* col = cols.data() + n * desc.k;
           double sum = 0, size = 0;
           for (int64_t k = 0; k < desc.k; ++k) {
-            const double term = a.get(o, i, m, k) * b.get(o, i, k, n);
-            sum += term;
-            size += std::abs(term);
+            sum += row[k] * col[k];
+            size += std::abs(row[k] * col[k]);
           }
           if (desc.bias) sum += bias.get(0, 0, 0, n), size += std::abs(bias.get(0, 0, 0, n));
           if (desc.accumulate) {

@@ -286,7 +286,7 @@ void finish_typed(const FinishArgs& args) {
         x = _mm256_loadu_ps(in);
         add = _mm256_loadu_ps(shift);
       }
-      if (args.bias_per_row) add = _mm256_set1_ps(args.bias[r]);
+      if (args.bias && args.bias_per_row) add = _mm256_set1_ps(args.bias[r]);
       if (args.bias) x = _mm256_add_ps(x, add);
       if (args.add_c) {
         if (!direct) {

@@ -41,8 +41,7 @@ std::string packed_declines(const MatmulDesc& desc, Isa isa) {
   const bool native_bf16 =
       isa == Isa::avx512_bf16 && desc.a_dtype == DType::bf16 && desc.b_dtype == DType::bf16;
   if (native_bf16) return "the processor multiplies bf16 itself";
-  if (desc.m < 16 && desc.batch() == 1 && !desc.b_constant) return "too few rows to repay packing";
-  if (isa != Isa::avx2 && desc.a.row != 1) return "onednn is as fast when A's rows are contiguous";
+  if (isa != Isa::avx2 && desc.a.row != 1) return "onednn is as fast on contiguous rows of A";
   return "";
 }
 
