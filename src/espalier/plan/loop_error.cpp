@@ -287,7 +287,7 @@ LoopReal evaluate_op(const LoopInst& inst, const LoopReal* args, const DType* ty
     if (is_float(inst.dtype)) {
       r.value = round_to(inst.dtype, inst.value);
     } else {
-      r.integer = wrap(inst.dtype, static_cast<uint64_t>(static_cast<int64_t>(inst.value)));
+      r.integer = static_cast<int64_t>(round_to(inst.dtype, inst.value));
     }
     return r;
   }

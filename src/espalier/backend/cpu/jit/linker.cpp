@@ -46,17 +46,15 @@ Linker::~Linker() { llvm::consumeError(impl_->session.endSession()); }
 
 std::vector<void*> Linker::link(const std::vector<std::string>& objects,
                                 const std::vector<std::string>& names) {
-  llvm::orc::SymbolLookupSet wanted;
+  std::vector<void*> addresses;
   for (size_t i = 0; i < objects.size(); ++i) {
     check(impl_->layer.add(*impl_->library,
                            llvm::MemoryBuffer::getMemBufferCopy(objects[i], names[i])));
-    wanted.add(impl_->session.intern(names[i]));
-  }
-  const llvm::orc::SymbolMap found = check(
-      impl_->session.lookup(llvm::orc::makeJITDylibSearchOrder(impl_->library), std::move(wanted)));
-  std::vector<void*> addresses;
-  for (const std::string& name : names) {
-    addresses.push_back(found.lookup(impl_->session.intern(name)).getAddress().toPtr<void*>());
+    // One at a time: a lookup of many objects links each within the one before it, and thousands
+    // would use up the stack.
+    const llvm::orc::ExecutorSymbolDef found =
+        check(impl_->session.lookup({impl_->library}, impl_->session.intern(names[i])));
+    addresses.push_back(found.getAddress().toPtr<void*>());
   }
   return addresses;
 }
