@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "espalier/backend/executable.h"
 #include "espalier/ir/tensor.h"
 #include "tests/backend_cpu/run_graph.h"
 
@@ -100,6 +101,27 @@ TEST(Executable, StateIsUpdatedInPlace) {
   b.output("m", m2.value(), m.value());
   b.output("step", (step + 1.0).value(), step.value());
   expect_cpu_matches_interp(b.finish());
+}
+
+TEST(Executable, ConstantWeightsArePackedAgainAfterTheyChange) {
+  Builder b;
+  const Tensor x = input(b, "x", {37, 16});
+  const Tensor w = input(b, "w", {40, 16}, DType::f32, "parameter");
+  output("y", linear(x, w));
+  const ir::Graph graph = b.finish();
+  expect_cpu_matches_interp(graph);
+  const std::string fused = dump_stage(graph, {}, "prepack");
+  EXPECT_NE(fused.find("packed=1"), std::string::npos) << fused;
+
+  const auto executable = cpu::make_cpu_executable(graph, {.threads = 2});
+  std::vector<float> ones(37 * 16, 1.0f);
+  executable->set_input(executable->input_index("x"), ones.data());
+  for (const float value : {1.0f, 2.0f}) {
+    HostTensor weight = executable->state("w");
+    for (float& v : weight.as<float>()) v = value;
+    executable->run();
+    EXPECT_EQ(executable->output("y").get(5), 16.0 * value);
+  }
 }
 
 TEST(Executable, UnfusedGivesTheSame) {

@@ -72,7 +72,8 @@ class Executable {
   /// stay valid during `run`, and be 4-byte aligned.
   virtual void set_input(int32_t index, const void* data) = 0;
   /// The buffer of a "parameter" or "state" input, to read or fill between runs. The view lives as
-  /// long as the executable.
+  /// long as the executable. Ask again before writing after a run: weights that the graph never
+  /// updates are packed at the first run after a call of this.
   virtual HostTensor state(std::string_view name) = 0;
   /// A result that replaces no input; valid until the next run.
   virtual HostTensor output(std::string_view name) const = 0;

@@ -41,6 +41,7 @@ constexpr std::array kRows{
     Row{Attr::activation, "activation", AttrKind::text},
     Row{Attr::bias, "bias", AttrKind::integer},
     Row{Attr::accumulate, "accumulate", AttrKind::integer},
+    Row{Attr::packed, "packed", AttrKind::integer},
     Row{Attr::remat, "remat", AttrKind::integer},
     Row{Attr::body, "body", AttrKind::integer},
 };

@@ -43,6 +43,7 @@ enum class Attr : uint8_t {
   activation,    // text: "relu", "gelu", "gelu_tanh"
   bias,          // 0/1: the optional bias operand is present
   accumulate,    // 0/1: the optional addend operand is present
+  packed,        // 0/1: the right operand never changes and is packed once
   remat,         // integer: copy number of a recomputed node (keeps cse from undoing it)
   body,          // integer: index of a body graph (fusion)
 };

@@ -84,7 +84,8 @@ const std::vector<OpInfo>& table() {
 
       {Op::fusion, "fusion", 0, -1, {A::body}, {}, nullptr, 0},
       {Op::matmul, "matmul", 2, 4, {A::lhs_contract, A::rhs_contract},
-       {A::lhs_batch, A::rhs_batch, A::dtype, A::activation, A::bias, A::accumulate, A::remat},
+       {A::lhs_batch, A::rhs_batch, A::dtype, A::activation, A::bias, A::accumulate, A::packed,
+        A::remat},
        matmul_rule, 0},
   };
   return rows;

@@ -41,7 +41,7 @@ using PassObserver = std::function<void(std::string_view, const ir::Graph&)>;
 
 /// The passes before gradients: composites become basic ops, attention is recognized.
 const std::vector<Pass>& canonical_passes();
-/// The passes on the whole step, ending with `fuse`.
+/// The passes on the whole step, ending with `fuse` and `prepack`.
 const std::vector<Pass>& step_passes();
 
 /// Runs a list; throws `user` when a disabled name is unknown or required.
@@ -64,5 +64,6 @@ ir::Graph erase_stops(const ir::Graph& graph, const PassOptions& options);
 ir::Graph precision(const ir::Graph& graph, const PassOptions& options);
 ir::Graph remat(const ir::Graph& graph, const PassOptions& options);
 ir::Graph fuse(const ir::Graph& graph, const PassOptions& options);
+ir::Graph prepack(const ir::Graph& graph, const PassOptions& options);
 
 }  // namespace espalier::passes

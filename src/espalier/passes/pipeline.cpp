@@ -31,6 +31,7 @@ const std::vector<Pass>& step_passes() {
       {"cse", cse, false},
       {"dce", dce, false},
       {"fuse", fuse, true},
+      {"prepack", prepack, false},
   };
   return passes;
 }

@@ -18,8 +18,16 @@ Buffer& at(Program& program, int32_t buffer) {
   return program.buffers[static_cast<size_t>(buffer)];
 }
 
-void add_scratch(Program& program) {
+void add_kernel_buffers(Program& program) {
   for (Step& step : program.steps) {
+    if (step.packed_bytes > 0) {
+      Buffer packed;
+      packed.kind = BufferKind::state;
+      packed.bytes = step.packed_bytes;
+      packed.label = step.label + ":packed";
+      program.buffers.push_back(packed);
+      step.packed = static_cast<int32_t>(program.buffers.size()) - 1;
+    }
     if (step.scratch_bytes <= 0) continue;
     Buffer buffer;
     buffer.bytes = step.scratch_bytes;
@@ -145,7 +153,7 @@ void place_state(Program& program) {
 }  // namespace
 
 void plan_memory(Program& program) {
-  add_scratch(program);
+  add_kernel_buffers(program);
   find_lifetimes(program);
   share_in_place(program);
   assign_offsets(program);

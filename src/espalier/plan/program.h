@@ -64,6 +64,8 @@ struct Step {
   MatmulGeometry matmul;         // kind matmul
   int64_t scratch_bytes = 0;     // set by the backend before plan_memory
   int32_t scratch = -1;          // its buffer
+  int64_t packed_bytes = 0;      // of an operand packed once; set by the backend as well
+  int32_t packed = -1;           // its buffer, kept between runs
 };
 
 struct Program {

@@ -75,6 +75,7 @@ class CpuExecutable final : public Executable {
     stats_.kernel_seconds = seconds_since(kernels_start);
     for (size_t s = 0; s < kernels_.size(); ++s) {
       program_.steps[s].scratch_bytes = kernels_[s]->scratch_bytes();
+      program_.steps[s].packed_bytes = kernels_[s]->packed_bytes();
     }
     plan::plan_memory(program_);
     stats_.arena_bytes = program_.arena_bytes;
@@ -114,6 +115,7 @@ class CpuExecutable final : public Executable {
     const int32_t buffer = program_.inputs.at(key);
     ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind == plan::BufferKind::state,
                    ErrorKind::user, "executable", "{} is a batch input, not state", name);
+    repack_ = true;
     const ir::TensorType& type = program_.input_types.at(key);
     return {type.dtype, type.shape, memory_->buffer(buffer), memory_->state_block()};
   }
@@ -249,6 +251,10 @@ class CpuExecutable final : public Executable {
       for (size_t s : external_readers_) bind_step(s);
     }
     moved_ = false;
+    if (repack_) {
+      for (auto& kernel : kernels_) kernel->pack();
+      repack_ = false;
+    }
   }
 
   int threads_;
@@ -261,6 +267,7 @@ class CpuExecutable final : public Executable {
   std::vector<size_t> external_readers_;
   bool bound_ = false;
   bool moved_ = false;
+  bool repack_ = true;  // state may have been written from outside
   bool profiling_ = false;
   int64_t profiled_runs_ = 0;
   std::vector<double> seconds_, started_, spent_;

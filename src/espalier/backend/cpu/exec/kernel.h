@@ -30,6 +30,10 @@ class Kernel {
   /// Resolves pointers; again whenever a batch input moves. `scratch` is 64-byte aligned.
   virtual void bind(const plan::Step& step, const Memory& memory, std::byte* scratch) = 0;
   virtual void run() = 0;
+  /// Bytes of an operand that is packed once, and the packing: before the first run, and again
+  /// after state may have changed.
+  virtual int64_t packed_bytes() const { return 0; }
+  virtual void pack() {}
   /// What was chosen, for dumps and profiles.
   virtual std::string describe() const = 0;
   virtual double flops() const { return 0.0; }

@@ -41,6 +41,7 @@ class MatmulKernel final : public Kernel {
     desc.activation = activation(step.attrs.text_or(Attr::activation, ""));
     ESPALIER_CHECK(step.attrs.integer_or(Attr::accumulate, 0) == 0, ErrorKind::unsupported,
                    "matmul", "an addend operand at {}", step.label);
+    desc.b_constant = step.attrs.integer_or(Attr::packed, 0) != 0;
     plan_ = Matmul::create(desc, {.threads = threads});
   }
 
@@ -51,8 +52,19 @@ class MatmulKernel final : public Kernel {
     bias_ = plan_->desc().bias ? memory.at(step.inputs[2]) : nullptr;
     c_ = memory.at(step.outputs[0]);
     scratch_ = scratch;
+    packed_ = step.packed >= 0 ? memory.buffer(step.packed) : nullptr;
   }
-  void run() override { plan_->run(a_, b_, bias_, c_, scratch_); }
+  void run() override {
+    if (packed_ != nullptr) {
+      plan_->run_packed(a_, packed_, bias_, c_, scratch_);
+    } else {
+      plan_->run(a_, b_, bias_, c_, scratch_);
+    }
+  }
+  int64_t packed_bytes() const override { return plan_->packed_b_bytes(); }
+  void pack() override {
+    if (packed_ != nullptr) plan_->pack_b(b_, packed_, scratch_);
+  }
   std::string describe() const override { return plan_->desc().str() + ": " + plan_->describe(); }
   double flops() const override { return plan_->desc().flops(); }
 
@@ -63,6 +75,7 @@ class MatmulKernel final : public Kernel {
   const void* bias_ = nullptr;
   void* c_ = nullptr;
   void* scratch_ = nullptr;
+  void* packed_ = nullptr;
 };
 
 }  // namespace
