@@ -5,6 +5,7 @@
 #include "espalier/base/error.h"
 #include "espalier/ir/builder.h"
 #include "espalier/plan/program.h"
+#include "espalier/plan/updates.h"
 
 namespace espalier::plan {
 namespace {
@@ -33,7 +34,7 @@ class ProgramBuilder {
     std::vector<Location> results;
     for (const ir::Output& output : graph_.outputs()) results.push_back(settled(output));
     for (size_t i = 0; i < results.size(); ++i) place_output(graph_.outputs()[i], results[i]);
-    hoist_updates();
+    hoist_updates(program_);
     return std::move(program_);
   }
 
@@ -353,12 +354,7 @@ class ProgramBuilder {
     add_step(kind, node, id, std::move(inputs));
   }
 
-  // ---- outputs and in-place state -----------------------------------------------------------------
-
-  bool reads(const Step& step, int32_t buffer) const {
-    return std::any_of(step.inputs.begin(), step.inputs.end(),
-                       [&](const Location& l) { return l.buffer == buffer; });
-  }
+  // ---- outputs ----------------------------------------------------------------------------------
 
   /// The result itself, or a copy where its memory changes during the run or is strided.
   Location settled(const ir::Output& output) {
@@ -377,95 +373,7 @@ class ProgramBuilder {
     }
     const Location state = at({output.alias, 0});
     if (made.buffer == state.buffer) return;
-    if (!update_in_place(made, state)) copy(made, state, output.name + ":update");
-  }
-
-  /// Lets the step that makes `made` write into `state`, when nothing needs the old contents later
-  /// and the loop reads them no later than it writes.
-  bool update_in_place(const Location& made, const Location& state) {
-    Buffer& buffer = program_.buffers[static_cast<size_t>(made.buffer)];
-    if (buffer.kind != BufferKind::arena || buffer.shares >= 0) return false;
-    int32_t maker = -1;
-    for (size_t s = 0; s < program_.steps.size(); ++s) {
-      const Step& step = program_.steps[s];
-      for (const Location& l : step.outputs) {
-        if (l.buffer == made.buffer) maker = static_cast<int32_t>(s);
-      }
-      if (maker >= 0 && static_cast<int32_t>(s) > maker && reads(step, state.buffer)) return false;
-    }
-    if (maker < 0 || !made.view.is_contiguous()) return false;
-    const Step& step = program_.steps[static_cast<size_t>(maker)];
-    if (reads(step, state.buffer) && !loop_may_overwrite(step, made.buffer, state.buffer)) {
-      return false;
-    }
-    // Another result of an earlier update already lives there?
-    for (const Buffer& other : program_.buffers) {
-      if (other.shares == state.buffer) return false;
-    }
-    buffer.shares = state.buffer;
-    return true;
-  }
-
- public:
-  static bool loop_may_overwrite(const Step& step, int32_t result_buffer, int32_t operand_buffer) {
-    if (step.kind != StepKind::loop) return false;
-    const LoopBinding* result = nullptr;
-    DType dtype = DType::f32;
-    for (size_t i = 0; i < step.loop.bindings.size(); ++i) {
-      const LoopBinding& b = step.loop.bindings[i];
-      if (b.kind != LoopBinding::Kind::result) continue;
-      if (step.outputs[static_cast<size_t>(b.number)].buffer != result_buffer) continue;
-      if (!step.loop.may_overwrite[static_cast<size_t>(b.number)]) return false;
-      result = &b;
-      dtype = step.loop.loop.operands[i].dtype;
-    }
-    if (result == nullptr) return false;
-    for (size_t i = 0; i < step.loop.bindings.size(); ++i) {
-      const LoopBinding& b = step.loop.bindings[i];
-      if (b.kind != LoopBinding::Kind::operand) continue;
-      if (step.inputs[static_cast<size_t>(b.number)].buffer != operand_buffer) continue;
-      if (b.strides != result->strides || b.offset != result->offset ||
-          step.loop.loop.operands[i].dtype != dtype) {
-        return false;
-      }
-    }
-    return true;
-  }
-
- private:
-  /// Moves steps that write state in place as early as their operands and other readers allow, so
-  /// that gradients die soon; and scalars, because updates wait for them.
-  void hoist_updates() {
-    constexpr int64_t kScalar = 8;
-    std::vector<Step>& steps = program_.steps;
-    for (size_t s = 0; s < steps.size(); ++s) {
-      bool updates = false;
-      bool scalars = steps[s].kind == StepKind::loop;
-      for (const Location& l : steps[s].outputs) {
-        const Buffer& buffer = program_.buffers[static_cast<size_t>(program_.root(l.buffer))];
-        updates |= buffer.kind == BufferKind::state;
-        scalars &= buffer.bytes <= kScalar;
-      }
-      if (!updates && !scalars) continue;
-      size_t to = s;
-      while (to > 0 && independent(steps[to - 1], steps[s])) --to;
-      std::rotate(steps.begin() + static_cast<std::ptrdiff_t>(to),
-                  steps.begin() + static_cast<std::ptrdiff_t>(s),
-                  steps.begin() + static_cast<std::ptrdiff_t>(s) + 1);
-    }
-  }
-
-  bool independent(const Step& earlier, const Step& later) const {
-    const auto clash = [&](const std::vector<Location>& xs, const std::vector<Location>& ys) {
-      for (const Location& x : xs) {
-        for (const Location& y : ys) {
-          if (program_.root(x.buffer) == program_.root(y.buffer)) return true;
-        }
-      }
-      return false;
-    };
-    return !clash(earlier.outputs, later.inputs) && !clash(earlier.inputs, later.outputs) &&
-           !clash(earlier.outputs, later.outputs);
+    if (!update_in_place(program_, made, state)) copy(made, state, output.name + ":update");
   }
 
   const ir::Graph& graph_;
@@ -494,10 +402,6 @@ int32_t Program::root(int32_t buffer) const {
     buffer = buffers[static_cast<size_t>(buffer)].shares;
   }
   return buffer;
-}
-
-bool loop_may_overwrite(const Step& step, int32_t result_buffer, int32_t operand_buffer) {
-  return ProgramBuilder::loop_may_overwrite(step, result_buffer, operand_buffer);
 }
 
 Program build_program(const ir::Graph& graph) { return ProgramBuilder(graph).run(); }
