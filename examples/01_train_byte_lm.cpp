@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Defines a small language model of bytes and trains it on one sentence.
 #include <cstdio>
-#include <string_view>
+#include <string>
 
 #include "espalier/nn/embedding.h"
 #include "espalier/nn/self_attention.h"
@@ -15,26 +15,20 @@ struct TinyLm : nn::Module<TinyLm> {
   nn::Linear decoder{32, 256};
   static constexpr auto fields = nn::fields(&TinyLm::embedding, "embedding", &TinyLm::attention,
                                             "attention", &TinyLm::decoder, "decoder");
-  Tensor operator()(Tensor bytes, const nn::Context& context) const {
-    const Tensor x = embedding(bytes);
-    return decoder(x + attention(x, context));
-  }
 };
 
-int main(int argc, char** argv) {
-  constexpr std::string_view kText = "an espalier is a tree trained along a plan";
-  constexpr int64_t kSize = kText.size();
-  const auto loss = [](const TinyLm& model, const train::Trace& trace) {
-    const Tensor text = trace.batch("text", DType::u8, {1, kSize});
-    const Tensor logits = model(slice(text, 1, 0, kSize - 1), trace.context);
-    return mean(softmax_cross_entropy(logits, slice(text, 1, 1, kSize)), {0, 1});
+int main() {
+  const std::string text = "an espalier is a tree trained along a plan";
+  const auto size = static_cast<int64_t>(text.size());
+  const auto loss = [=](const TinyLm& model, const train::Trace& trace) {
+    const Tensor bytes = trace.batch("text", DType::u8, {1, size});
+    const Tensor x = model.embedding(slice(bytes, 1, 0, size - 1));
+    const Tensor logits = model.decoder(x + model.attention(x, trace.context));
+    return mean(softmax_cross_entropy(logits, slice(bytes, 1, 1, size)), {0, 1});
   };
-  const CompileOptions compile{.backend = argc > 1 ? argv[1] : "cpu"};
-  train::Step step = train::make_train_step(TinyLm(), loss, train::adam({.learning_rate = 1e-2}),
-                                            {.compile = compile});
-  step.compile();
+  auto step = train::make_train_step(TinyLm(), loss, train::adam({.learning_rate = 1e-2}));
   step.initialize(/*seed=*/1);
-  step.set_batch("text", kText.data());
+  step.set_batch("text", text.data());
   for (int i = 0; i <= 50; ++i) {
     step.run();
     if (i % 10 == 0) std::printf("step %2d  loss %.4f\n", i, step.loss());

@@ -29,12 +29,13 @@ Step::Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options
 void Step::compile() { executable_ = espalier::compile(graph_, options_); }
 
 Executable& Step::executable() {
-  ESPALIER_CHECK(executable_ != nullptr, ErrorKind::internal, "step",
+  ESPALIER_CHECK(executable_ != nullptr, ErrorKind::user, "step",
                  "{} is not compiled yet; call compile first", graph_.name());
   return *executable_;
 }
 
 void Step::initialize(uint64_t seed) {
+  if (executable_ == nullptr) compile();
   for (const StateSlot& slot : slots_) {
     HostTensor tensor = state(slot.name);
     if (!slot.path.empty()) {

@@ -2,7 +2,6 @@
 // Steps: a traced graph over the parameters of a module, with the state it keeps between runs.
 //
 //   auto step = make_train_step(model, loss, adam({.learning_rate = 1e-3}), options);
-//   step.compile();
 //   step.initialize(seed);
 //   step.set_batch("bytes", data);
 //   step.run();
@@ -90,10 +89,11 @@ class Step {
 
   /// Makes the executable; its state is zero until `initialize` or until it is written to.
   void compile();
-  /// Throws `internal` before `compile`.
+  /// Throws `user` before `compile`.
   Executable& executable();
 
-  /// Parameters from their initializers, other state from its start, seed from `seed`.
+  /// Parameters from their initializers, other state from its start, seed from `seed`. Compiles
+  /// first where that has not been done.
   void initialize(uint64_t seed);
 
   /// Views of what the executable keeps. Throws `user` with the nearest name.
