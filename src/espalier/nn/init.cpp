@@ -30,53 +30,47 @@ RngKey key_of(uint64_t seed, std::string_view path) {
   return (static_cast<float>(centered) + 0.5f) * 0x1p-23f;
 }
 
-/// Natural logarithm of a normal positive float, error below 2 ulp where the result is not near 0:
-/// x = m 2^e with m in [sqrt(1/2), sqrt 2), log m by the Cephes polynomial (logf).
+/// c[0] + c[1] x + ... + c[8] x^8 in Estrin's order: a short chain of dependent operations, so that
+/// the next values of a loop start early.
+[[gnu::always_inline]] inline float polynomial(const std::array<float, 9>& c, float x) {
+  const float x2 = x * x;
+  const float x4 = x2 * x2;
+  const float low = std::fma(std::fma(c[3], x, c[2]), x2, std::fma(c[1], x, c[0]));
+  const float high = std::fma(std::fma(c[7], x, c[6]), x2, std::fma(c[5], x, c[4]));
+  return std::fma(std::fma(c[8], x4, high), x4, low);
+}
+
+// log(1 + m) = m - m^2/2 + m^3 P(m) for 1 + m in [sqrt(1/2), sqrt 2) (Cephes, logf).
+constexpr std::array<float, 9> kLog{3.3333331174e-1f,  -2.4999993993e-1f, 2.0000714765e-1f,
+                                    -1.6668057665e-1f, 1.4249322787e-1f,  -1.2420140846e-1f,
+                                    1.1676998740e-1f,  -1.1514610310e-1f, 7.0376836292e-2f};
+// M. Giles, "Approximating the erfinv function", GPU Computing Gems 2 (2010), single precision:
+// erfinv(v) / v as a function of w = -log(1 - v^2), in w - 2.5 for w < 5 and in sqrt(w) - 3 beyond.
+constexpr std::array<float, 9> kCentral{1.50140941f,     0.246640727f,    -0.00417768164f,
+                                        -0.00125372503f, 0.00021858087f,  -4.39150654e-06f,
+                                        -3.5233877e-06f, 3.43273939e-07f, 2.81022636e-08f};
+constexpr std::array<float, 9> kTail{2.83297682f,    1.00167406f,     0.00943887047f,
+                                     -0.0076224613f, 0.00573950773f,  -0.00367342844f,
+                                     0.00134934322f, 0.000100950558f, -0.000200214257f};
+
+/// Natural logarithm of a normal positive float, error below 2 ulp where the result is not near 0.
 [[gnu::always_inline]] inline float log_of(float x) {
   const auto bits = std::bit_cast<int32_t>(x);
   const int32_t exponent = (bits - 0x3F3504F3) >> 23;
   const float m = std::bit_cast<float>(bits - exponent * (1 << 23)) - 1.0f;
   const float z = m * m;
-  float p = 7.0376836292e-2f;
-  p = p * m - 1.1514610310e-1f;
-  p = p * m + 1.1676998740e-1f;
-  p = p * m - 1.2420140846e-1f;
-  p = p * m + 1.4249322787e-1f;
-  p = p * m - 1.6668057665e-1f;
-  p = p * m + 2.0000714765e-1f;
-  p = p * m - 2.4999993993e-1f;
-  p = p * m + 3.3333331174e-1f;
   const auto e = static_cast<float>(exponent);
-  const float tail = p * m * z + e * -2.12194440e-4f - 0.5f * z;
-  return m + tail + e * 0.693359375f;
+  const float tail = std::fma(polynomial(kLog, m), m * z, std::fma(-0.5f, z, m));
+  return std::fma(e, 0.69314718f, tail);
 }
 
-/// sqrt(2) times the inverse error function: the normal quantile of (1 + v) / 2, |v| < 1.
-/// M. Giles, "Approximating the erfinv function", GPU Computing Gems 2 (2010), single precision.
-/// Both branches are computed and one is kept, so that loops around this vectorize.
+/// sqrt(2) times the inverse error function: the normal quantile of (1 + v) / 2, |v| < 1. Both
+/// branches are computed and one is kept, so that loops around this vectorize.
 [[gnu::always_inline]] inline float normal_quantile(float v) {
   const float w = -log_of((1.0f - v) * (1.0f + v));
-  const float c = w - 2.5f;
-  float central = 2.81022636e-08f;
-  central = central * c + 3.43273939e-07f;
-  central = central * c - 3.5233877e-06f;
-  central = central * c - 4.39150654e-06f;
-  central = central * c + 0.00021858087f;
-  central = central * c - 0.00125372503f;
-  central = central * c - 0.00417768164f;
-  central = central * c + 0.246640727f;
-  central = central * c + 1.50140941f;
-  const float t = std::sqrt(std::max(w, 0.0f)) - 3.0f;
-  float tail = -0.000200214257f;
-  tail = tail * t + 0.000100950558f;
-  tail = tail * t + 0.00134934322f;
-  tail = tail * t - 0.00367342844f;
-  tail = tail * t + 0.00573950773f;
-  tail = tail * t - 0.0076224613f;
-  tail = tail * t + 0.00943887047f;
-  tail = tail * t + 1.00167406f;
-  tail = tail * t + 2.83297682f;
-  return (w < 5.0f ? central : tail) * v * 1.41421356f;
+  const float central = polynomial(kCentral, w - 2.5f);
+  const float tail = polynomial(kTail, std::sqrt(std::max(w, 0.0f)) - 3.0f);
+  return (w < 5.0f ? central : tail) * (v * 1.41421356f);
 }
 
 /// Probability mass of a normal within two deviations, and the deviation that is left there.
@@ -112,9 +106,9 @@ void fill_block_baseline(const Block& block, float* values, int64_t count) {
 }
 
 #if defined(__x86_64__)
-// The same operations on wider registers; AVX2 alone has no fused multiply-add, so the values are
-// those of the baseline, bit for bit.
-[[gnu::target("avx2")]] void fill_block_avx2(const Block& block, float* values, int64_t count) {
+// The same operations, fused ones included, on wider registers: the values are those of the
+// baseline, bit for bit.
+[[gnu::target("avx2,fma")]] void fill_block_avx2(const Block& block, float* values, int64_t count) {
   fill_block(block, values, count);
 }
 #endif
@@ -122,7 +116,7 @@ void fill_block_baseline(const Block& block, float* values, int64_t count) {
 using FillBlock = void (*)(const Block&, float*, int64_t);
 FillBlock best_fill_block() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return fill_block_avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fill_block_avx2;
 #endif
   return fill_block_baseline;
 }
