@@ -12,11 +12,12 @@
 // interpreter runs it again and rounds every result, which gives the deviation e that one rounding
 // an op causes; a sum of K products in f32 has about sqrt(K/2) times the error of rounding it once,
 // so with the longest sum of the model the bound is 4 (e_dtype + sqrt(K/2) e_f32), where 4 covers
-// the spread between two sets of roundings. In bf16 and f16 the sign of a few inputs of relu depends
-// on the roundings, and each flip moves gradients by a whole term; e_dtype is therefore the worst of
-// five runs, in four of which every parameter is off by up to one rounding (Monte Carlo arithmetic;
-// Parker, UCLA CSD-970002). A key bias has a gradient of zero, whose rounding noise Adam turns into
-// whole steps: there the bound is what Adam can move at most, about steps x learning rate.
+// the spread between two sets of roundings. In bf16 and f16 the sign of a few inputs of relu
+// depends on the roundings, and each flip moves gradients by a whole term; e_dtype is therefore the
+// worst of five runs, in four of which every parameter is off by up to one rounding (Monte Carlo
+// arithmetic; Parker, UCLA CSD-970002). A key bias has a gradient of zero, whose rounding noise
+// Adam turns into whole steps: there the bound is what Adam can move at most, about steps x
+// learning rate.
 #pragma once
 
 #include <filesystem>
