@@ -220,7 +220,7 @@ plan::LoopCall LoopCase::call(int64_t begin, int64_t end) {
 
 void LoopCase::restore() {
   for (size_t k = 0; k < memory.size(); ++k) {
-    if (memory[k]) std::memcpy(memory[k]->data(), originals[k].data(), originals[k].size());
+    if (memory[k]) std::copy(originals[k].begin(), originals[k].end(), memory[k]->data());
   }
 }
 
