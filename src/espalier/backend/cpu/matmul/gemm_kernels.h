@@ -42,12 +42,20 @@ struct FinishArgs {
   Activation activation;
 };
 
+/// What happens to a tile's sums on their way to C, in this order.
+struct TileEnd {
+  bool accumulate = false;      // add what C holds
+  const float* bias = nullptr;  // add one value per column
+  bool relu = false;
+};
+
 struct GemmKernels {
   const char* label;
   int64_t mr;  // rows of a tile: broadcast operand
   int64_t nr;  // columns of a tile: vector operand
-  /// c[mr, nr] (+)= a[kc][mr] * b[kc][nr]; sums over k in order, one fused multiply-add each.
-  void (*tile)(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
+  /// c[mr, nr] = end(a[kc][mr] * b[kc][nr]); sums over k in order, one fused multiply-add each.
+  void (*tile)(int64_t kc, const float* a, const float* b, float* c, int64_t ldc,
+               const TileEnd& end);
   void (*pack_a)(const PackArgs& args);  // panels of mr lanes
   void (*pack_b)(const PackArgs& args);  // panels of nr lanes
   void (*finish)(const FinishArgs& args);

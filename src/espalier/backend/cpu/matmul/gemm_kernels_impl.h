@@ -18,10 +18,11 @@ struct Lanes {
   typedef float Unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
 };
 
-/// C[MR, NV*W] (+)= A[kc][MR] * B[kc][NV*W]. The multiply-adds are written as assembly because the
-/// compiler otherwise renames accumulators between registers, at a cost of a fifth of the speed.
+/// C[MR, NV*W] = end(A[kc][MR] * B[kc][NV*W]). The multiply-adds are written as assembly because
+/// the compiler otherwise renames accumulators between registers, at a cost of a fifth of the
+/// speed.
 template <int MR, int NV, int W>
-void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, const TileEnd& end) {
   using Vector = typename Lanes<W>::Vector;
   using Unaligned = typename Lanes<W>::Unaligned;
   constexpr int kUnroll = 8;
@@ -54,12 +55,38 @@ void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, boo
     b += kUnroll * NV * W;
   }
   for (; k < kc; ++k, a += MR, b += NV * W) step(0);
+  // Plain loops with constant bounds: through a reference the sums would live in memory.
+  if (end.accumulate) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) {
+        sum[i][j] = *reinterpret_cast<const Unaligned*>(c + i * ldc + j * W) + sum[i][j];
+      }
+    }
+  }
+  if (end.bias) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      const Vector bias = *reinterpret_cast<const Unaligned*>(end.bias + j * W);
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) sum[i][j] += bias;
+    }
+  }
+  if (end.relu) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) {
+        sum[i][j] = sum[i][j] <= Vector{} ? Vector{} : sum[i][j];  // NaN stays
+      }
+    }
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) {
-      Unaligned* out = reinterpret_cast<Unaligned*>(c + i * ldc + j * W);
-      *out = accumulate ? *out + sum[i][j] : sum[i][j];
+      *reinterpret_cast<Unaligned*>(c + i * ldc + j * W) = sum[i][j];
     }
   }
 }
@@ -263,44 +290,41 @@ inline __m256 activate(Activation activation, __m256 x) {
   return x;
 }
 
+/// Eight columns of a row, all of them there: `c` contiguous.
+template <typename F>
+void finish_eight(const FinishArgs& args, __m256 x, const float* bias, typename F::Type* c) {
+  if (bias) x = _mm256_add_ps(x, _mm256_loadu_ps(bias));
+  if (args.add_c) x = _mm256_add_ps(x, F::load(c));
+  F::store(c, activate(args.activation, x));
+}
+
 template <typename F>
 void finish_typed(const FinishArgs& args) {
   using Type = typename F::Type;
+  const int64_t whole = args.col_stride == 1 ? args.cols / 8 * 8 : 0;
   for (int64_t r = 0; r < args.rows; ++r) {
     const float* acc = args.acc + r * args.acc_stride;
     Type* c = static_cast<Type*>(args.c) + r * args.row_stride;
-    for (int64_t j = 0; j < args.cols; j += 8) {
+    float row_bias[8];
+    if (args.bias && args.bias_per_row) _mm256_storeu_ps(row_bias, _mm256_set1_ps(args.bias[r]));
+    const auto bias_at = [&](int64_t j) {
+      return !args.bias ? nullptr : args.bias_per_row ? row_bias : args.bias + j;
+    };
+    for (int64_t j = 0; j < whole; j += 8) {
+      finish_eight<F>(args, _mm256_loadu_ps(acc + j), bias_at(j), c + j);
+    }
+    for (int64_t j = whole; j < args.cols; j += 8) {
       const int64_t count = args.cols - j < 8 ? args.cols - j : 8;
-      const bool direct = count == 8 && args.col_stride == 1;
-      float in[8] = {}, shift[8] = {};
-      Type old[8] = {};
-      __m256 x, add = _mm256_setzero_ps();
-      if (count == 8) {
-        x = _mm256_loadu_ps(acc + j);
-        if (args.bias && !args.bias_per_row) add = _mm256_loadu_ps(args.bias + j);
-      } else {
-        for (int64_t i = 0; i < count; ++i) {
-          in[i] = acc[j + i];
-          if (args.bias && !args.bias_per_row) shift[i] = args.bias[j + i];
-        }
-        x = _mm256_loadu_ps(in);
-        add = _mm256_loadu_ps(shift);
+      float sums[8] = {}, shift[8] = {};
+      Type values[8] = {};
+      const float* bias = bias_at(j);
+      for (int64_t i = 0; i < count; ++i) {
+        sums[i] = acc[j + i];
+        if (bias) shift[i] = bias[i];
+        if (args.add_c) values[i] = c[(j + i) * args.col_stride];
       }
-      if (args.bias && args.bias_per_row) add = _mm256_set1_ps(args.bias[r]);
-      if (args.bias) x = _mm256_add_ps(x, add);
-      if (args.add_c) {
-        if (!direct) {
-          for (int64_t i = 0; i < count; ++i) old[i] = c[(j + i) * args.col_stride];
-        }
-        x = _mm256_add_ps(x, F::load(direct ? c + j : old));
-      }
-      x = activate(args.activation, x);
-      if (direct) {
-        F::store(c + j, x);
-        continue;
-      }
-      F::store(old, x);
-      for (int64_t i = 0; i < count; ++i) c[(j + i) * args.col_stride] = old[i];
+      finish_eight<F>(args, _mm256_loadu_ps(sums), bias ? shift : nullptr, values);
+      for (int64_t i = 0; i < count; ++i) c[(j + i) * args.col_stride] = values[i];
     }
   }
 }

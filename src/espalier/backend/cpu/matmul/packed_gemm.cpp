@@ -63,6 +63,8 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
   }
   staged_ = desc_.c_dtype != DType::f32 || (desc_.c.col != 1 && desc_.n > 1);
   epilogue_ = desc_.bias || desc_.activation != Activation::none;
+  inside_tile_ = !(desc_.bias && swapped_) &&
+                 (desc_.activation == Activation::none || desc_.activation == Activation::relu);
   const double flops = desc_.flops() / static_cast<double>(desc_.batch());
   per_matrix_ = desc_.batch() >= 4 * threads || (desc_.batch() > 1 && flops < 4 * kFlopsPerThread);
   choose_blocks(cpu);
@@ -196,15 +198,21 @@ void PackedGemm::run_task(const Call& call, const void* a, void* c, const float*
         }
         if (staged_) {
           kernels_.tile(kc, a_panel, b_panel, sums + i * mr * sums_stride + (j - j0) * nr,
-                        sums_stride, kb > 0);
+                        sums_stride, {.accumulate = kb > 0});
           continue;
         }
         const bool add = kb > 0 || desc_.accumulate;
         float* out = static_cast<float*>(c) + m * desc_.c.row + n;
         if (rows == mr && cols == nr) {
-          kernels_.tile(kc, a_panel, b_panel, out, desc_.c.row, add);
+          TileEnd end{.accumulate = add};
+          if (last && inside_tile_) {
+            if (call.bias) end.bias = call.bias + n;
+            end.relu = desc_.activation == Activation::relu;
+          }
+          kernels_.tile(kc, a_panel, b_panel, out, desc_.c.row, end);
+          if (inside_tile_) continue;
         } else {
-          kernels_.tile(kc, a_panel, b_panel, edge, nr, false);
+          kernels_.tile(kc, a_panel, b_panel, edge, nr, {});
           for (int64_t r = 0; r < rows; ++r) {
             float* line = out + r * desc_.c.row;
             for (int64_t x = 0; x < cols; ++x) line[x] = edge[r * nr + x] + (add ? line[x] : 0.0f);

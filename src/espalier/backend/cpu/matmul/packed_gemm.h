@@ -56,9 +56,10 @@ class PackedGemm {
 
   MatmulDesc desc_;  // columns of C contiguous where possible: operands swapped if need be
   bool swapped_ = false;
-  bool staged_ = false;      // C is not plain f32 rows: sums are kept in scratch
-  bool epilogue_ = false;    // bias or activation
-  bool per_matrix_ = false;  // threads share out the batch instead of each matrix
+  bool staged_ = false;       // C is not plain f32 rows: sums are kept in scratch
+  bool epilogue_ = false;     // bias or activation
+  bool inside_tile_ = false;  // the tile itself can do all of the epilogue
+  bool per_matrix_ = false;   // threads share out the batch instead of each matrix
   const GemmKernels& kernels_;
   int threads_;
   int64_t l2_bytes_;
