@@ -3,6 +3,10 @@
 // every tile size, and the 16-lane code of AVX-512, must be right.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "espalier/backend/cpu/attention/bench.h"
 #include "tests/backend_attention/case.h"
 #include "tests/backend_attention/wide_kernels.h"
 
@@ -109,6 +113,40 @@ TEST(AttentionPlan, TheMachinesOwnKernelsRun) {
   EXPECT_EQ(plan_forward(Case(mixed()).params, 1).kernels.lanes, vector_bytes(isa) / 4);
   EXPECT_EQ(attention_kernels(Isa::avx2).lanes, 8);
   EXPECT_EQ(attention_kernels(Isa::avx512).lanes, 16);
+}
+
+double ulps(float got, double want) {
+  int exponent;
+  std::frexp(want, &exponent);
+  return std::abs(got - want) / std::ldexp(1.0, exponent - 24);
+}
+
+TEST(AttentionPlan, ExponentialAndLogarithmKeepTheirBounds) {
+  double worst_exp2 = 0.0, worst_log = 0.0;
+  for (int i = 0; i < 1000000; ++i) {
+    const float x = -126.0f * static_cast<float>(i) / 1000000.0f;
+    worst_exp2 = std::max(worst_exp2, ulps(wide_exp2(x), std::exp2(static_cast<double>(x))));
+    const float y = 1.0f + 7.0f * static_cast<float>(i) / 1000.0f;  // a softmax denominator
+    if (i > 0) worst_log = std::max(worst_log, ulps(wide_log(y), std::log(static_cast<double>(y))));
+  }
+  EXPECT_LT(worst_exp2, 1.0);
+  EXPECT_LT(worst_log, 2.0);
+  EXPECT_EQ(wide_exp2(0.0f), 1.0f);
+  EXPECT_EQ(wide_exp2(-126.5f), 0.0f);
+  EXPECT_EQ(wide_exp2(-1e30f), 0.0f);
+  EXPECT_EQ(wide_exp2(-INFINITY), 0.0f);
+  EXPECT_TRUE(std::isnan(wide_exp2(NAN)));
+  EXPECT_EQ(wide_log(1.0f), 0.0f);
+}
+
+TEST(AttentionPlan, TheBenchmarkRuns) {
+  AttentionParams p{
+      .batch = 1, .heads = 2, .kv_heads = 2, .seq_q = 64, .seq_k = 64, .head_dim = 16};
+  p.causal = true;
+  const AttentionBenchResult result = bench_attention(p, 1, 0.0001);
+  EXPECT_EQ(result.forward_flops, 4.0 * 2 * 64 * 64 / 2 * 16);
+  EXPECT_GT(result.forward_gflops(), 0.0);
+  EXPECT_GT(result.backward_gflops(), 0.0);
 }
 
 TEST(AttentionPlan, ScratchGrowsLinearly) {

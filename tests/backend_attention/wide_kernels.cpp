@@ -12,4 +12,7 @@ const AttentionKernels& wide_attention_kernels() {
   return kernels;
 }
 
+float wide_exp2(float x) { return exp2(splat(x))[0]; }
+float wide_log(float x) { return log(splat(x))[0]; }
+
 }  // namespace espalier::cpu

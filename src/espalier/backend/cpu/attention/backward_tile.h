@@ -115,7 +115,7 @@ inline void dlogits_panel(const BackwardTask& t, const QueryTile& tile, int64_t 
 /// after them, as far as a register tile of keys may reach, are zero.
 inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int64_t panel,
                               bool some, int64_t key_begin, int64_t keys, const Rows& k,
-                              const Rows& v) {
+                              const Rows& v, Prefetch& ahead) {
   const HeadShape& s = t.shape;
   const BackwardScratch& x = t.scratch;
   const int64_t query = tile.begin + panel * kPanel;
@@ -131,9 +131,9 @@ inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int6
   }
   if (rows.all == 0) return 0;
   const int64_t panel_offset = panel * round_to_lanes(s.head_dim) * kPanel;
-  panel_products(rows, k, x.queries_t + panel_offset, s.head_dim, probs, s.query_tile);
+  panel_products(rows, k, x.queries_t + panel_offset, s.head_dim, probs, s.query_tile, ahead);
   mask_panel(s, some, query, key_begin, rows.all, probs, s.query_tile);
-  panel_products(rows, v, x.dout_t + panel_offset, s.head_dim, dlogits, s.query_tile);
+  panel_products(rows, v, x.dout_t + panel_offset, s.head_dim, dlogits, s.query_tile, ahead);
   if (s.dropout_below != 0) {
     dlogits_panel<true>(t, tile, panel, key_begin, rows, probs, dlogits);
   } else {
@@ -146,7 +146,8 @@ inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int6
                                               .c = x.dqueries_t + panel_offset,
                                               .ldc = kPanel,
                                               .depth = rows.all,
-                                              .accumulate = true});
+                                              .accumulate = true,
+                                              .ahead = &ahead});
   return rows.all;
 }
 
@@ -155,7 +156,7 @@ inline int64_t backward_panel(const BackwardTask& t, const QueryTile& tile, int6
 template <int vectors>
 inline void key_gradient_columns(const BackwardTask& t, const QueryTile& tile, int64_t key_begin,
                                  int64_t keys, const float* weights, const Rows& rows, int64_t d,
-                                 float* grad) {
+                                 float* grad, Prefetch& ahead) {
   const HeadShape& s = t.shape;
   const int64_t padded = round_to_lanes(s.head_dim);
   for (int64_t r = 0; r < keys;) {
@@ -169,23 +170,24 @@ inline void key_gradient_columns(const BackwardTask& t, const QueryTile& tile, i
                                            .c = grad + r * padded + d,
                                            .ldc = padded,
                                            .depth = tile.count - skip,
-                                           .accumulate = true});
+                                           .accumulate = true,
+                                           .ahead = &ahead});
     r += count;
   }
 }
 [[gnu::noinline]] void key_gradient(const BackwardTask& t, const QueryTile& tile, int64_t key_begin,
                                     int64_t keys, const float* weights, const Rows& rows,
-                                    float* grad) {
+                                    float* grad, Prefetch& ahead) {
   const int64_t padded = round_to_lanes(t.shape.head_dim);
   int64_t d = 0;
   for (; d + kPanel <= padded; d += kPanel) {
-    key_gradient_columns<kPanelVectors>(t, tile, key_begin, keys, weights, rows, d, grad);
+    key_gradient_columns<kPanelVectors>(t, tile, key_begin, keys, weights, rows, d, grad, ahead);
   }
-  if (d < padded) key_gradient_columns<1>(t, tile, key_begin, keys, weights, rows, d, grad);
+  if (d < padded) key_gradient_columns<1>(t, tile, key_begin, keys, weights, rows, d, grad, ahead);
 }
 
 inline void backward_queries(const BackwardTask& t, const QueryTile& tile, const Rows& k,
-                             const Rows& v) {
+                             const Rows& v, Prefetch& ahead) {
   const HeadShape& s = t.shape;
   const BackwardScratch& x = t.scratch;
   const int64_t padded = round_to_lanes(s.head_dim);
@@ -199,10 +201,10 @@ inline void backward_queries(const BackwardTask& t, const QueryTile& tile, const
     int64_t rows = 0;
     for (int64_t p = 0; p < tile.panels; ++p) {
       const bool some = visible == Visible::some;
-      rows = max64(rows, backward_panel(t, tile, p, some, key, keys, tile_k, tile_v));
+      rows = max64(rows, backward_panel(t, tile, p, some, key, keys, tile_k, tile_v, ahead));
     }
-    key_gradient(t, tile, key, rows, x.probs, tile.dout, x.dvalues + key * padded);
-    key_gradient(t, tile, key, rows, x.dlogits, tile.queries, x.dkeys + key * padded);
+    key_gradient(t, tile, key, rows, x.probs, tile.dout, x.dvalues + key * padded, ahead);
+    key_gradient(t, tile, key, rows, x.dlogits, tile.queries, x.dkeys + key * padded, ahead);
   }
   Vf one[kPanelVectors];
   for (Vf& f : one) f = splat(1.0f);
@@ -226,6 +228,35 @@ inline void write_rows(const float* from, const HeadShape& s, const HeadOutput& 
   });
 }
 
+inline void fetch_queries(const BackwardTask& t, int64_t head, int64_t query, Prefetch& ahead) {
+  const HeadShape& s = t.shape;
+  const int64_t rows = min64(s.query_tile, s.seq_q - query);
+  const HeadView q = head_of(t.q, s.dtype, head * t.q_head);
+  const HeadView out = head_of(t.out, s.out_dtype, head * t.out_head);
+  const HeadView dout = head_of(t.dout, s.out_dtype, head * t.dout_head);
+  ahead.add(q.data, q.stride, s.dtype, query, rows, s.head_dim);
+  ahead.add(dout.data, dout.stride, s.out_dtype, query, rows, s.head_dim);
+  ahead.add(out.data, out.stride, s.out_dtype, query, rows, s.head_dim);
+}
+
+/// What to fetch while the tile of queries from `query` is worked on: its outputs, then the next
+/// tile; at the end the key outputs and the next task's first tile.
+inline void look_ahead(const BackwardTask& t, int64_t head, int64_t query, Prefetch& ahead) {
+  const HeadShape& s = t.shape;
+  ahead.restart();
+  const int64_t rows = min64(s.query_tile, s.seq_q - query);
+  const HeadView dq = head_of({t.dq.data, t.dq.stride}, s.grad_dtype, head * t.dq_head);
+  ahead.add(dq.data, dq.stride, s.grad_dtype, query, rows, s.head_dim);
+  if (query + s.query_tile < s.seq_q) return fetch_queries(t, head, query + s.query_tile, ahead);
+  if (head + 1 < t.group) return fetch_queries(t, head + 1, 0, ahead);
+  ahead.add(t.dk.data, t.dk.stride, s.grad_dtype, 0, s.seq_k, s.head_dim);
+  ahead.add(t.dv.data, t.dv.stride, s.grad_dtype, 0, s.seq_k, s.head_dim);
+  if (t.next == nullptr) return;
+  fetch_queries(*t.next, 0, 0, ahead);
+  ahead.add(t.next->k.data, t.next->k.stride, s.dtype, 0, min64(s.seq_k, s.query_tile), s.head_dim);
+  ahead.add(t.next->v.data, t.next->v.stride, s.dtype, 0, min64(s.seq_k, s.query_tile), s.head_dim);
+}
+
 void backward_head(const BackwardTask& t) {
   const HeadShape& s = t.shape;
   const BackwardScratch& x = t.scratch;
@@ -235,9 +266,11 @@ void backward_head(const BackwardTask& t) {
   std::memset(x.dvalues, 0, grad_bytes);
   const Rows k = f32_rows(t.k, s.dtype, 0, s.seq_k, s.head_dim, s.keys_in_place, x.keys);
   const Rows v = f32_rows(t.v, s.dtype, 0, s.seq_k, s.head_dim, s.keys_in_place, x.values);
+  Prefetch ahead;
   for (int64_t head = 0; head < t.group; ++head) {
     for (int64_t query = 0; query < s.seq_q; query += s.query_tile) {
-      backward_queries(t, prepare_queries(t, head, query), k, v);
+      look_ahead(t, head, query, ahead);
+      backward_queries(t, prepare_queries(t, head, query), k, v, ahead);
     }
   }
   write_rows(x.dkeys, s, t.dk);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace espalier::cpu {
 namespace {
@@ -101,7 +102,14 @@ AttentionTiles clip(AttentionTiles tiles, const AttentionParams& p, int panel) {
   return tiles;
 }
 
-bool copy_keys(const AttentionParams& p) { return p.dtype != DType::f32; }
+/// Rows whose stride leaves them in less than about a quarter of a cache way's sets push each other
+/// out; and 16-bit elements have to be converted.
+bool copy_keys(const AttentionParams& p) {
+  constexpr int64_t kWay = 4096;  // bytes of one way of the first-level cache
+  const int64_t row = p.head_dim * static_cast<int64_t>(sizeof(float));
+  const int64_t stride = std::gcd(p.k.seq * static_cast<int64_t>(sizeof(float)), kWay);
+  return p.dtype != DType::f32 || 4 * row <= stride;
+}
 
 }  // namespace
 
@@ -111,16 +119,17 @@ const AttentionKernels& attention_kernels(Isa isa) {
 
 AttentionTiles forward_tiles(const CpuInfo& cpu, int panel, int64_t head_dim) {
   constexpr int64_t kFloat = sizeof(float);
-  const int64_t keys = cpu.l1_bytes / 2 / (panel * kFloat);
+  const int64_t keys = cpu.l1_bytes / 4 / (panel * kFloat);
   const int64_t queries = cpu.l2_bytes / 4 / (2 * head_dim * kFloat);
   return {.queries = std::clamp<int64_t>(queries / panel * panel, panel, 256),
           .keys = std::clamp<int64_t>(keys / 16 * 16, 64, 256)};
 }
 
-AttentionTiles backward_tiles(const CpuInfo& cpu, int panel, int64_t head_dim) {
-  (void)cpu;
-  (void)head_dim;
-  return {.queries = round_up(64, panel), .keys = 64};
+AttentionTiles backward_tiles(const CpuInfo& cpu, int panel) {
+  constexpr int64_t kFloat = sizeof(float);
+  const int64_t side = static_cast<int64_t>(std::sqrt(cpu.l1_bytes / (2 * kFloat)));
+  const int64_t queries = std::clamp<int64_t>(side / panel * panel, panel, 128);
+  return {.queries = queries, .keys = queries};
 }
 
 AttentionPlan plan_forward(const AttentionParams& p, int threads) {
@@ -139,7 +148,7 @@ AttentionPlan plan_backward(const AttentionParams& p, int threads) {
   const CpuInfo& cpu = cpu_info();
   const AttentionKernels& kernels = attention_kernels(cpu.isa);
   return {.kernels = kernels,
-          .tiles = clip(backward_tiles(cpu, kernels.panel, p.head_dim), p, kernels.panel),
+          .tiles = clip(backward_tiles(cpu, kernels.panel), p, kernels.panel),
           .copy_keys = copy_keys(p),
           .threads = threads};
 }
@@ -156,67 +165,111 @@ int64_t backward_scratch(const AttentionParams& p, const AttentionPlan& plan) {
   return carver.used() * plan.threads;
 }
 
+namespace {
+
+/// The pointers of one call.
+struct ForwardCall {
+  const AttentionPlan& plan;
+  const AttentionParams& p;
+  const void *q, *k, *v;
+  void* out;
+  float* lse;
+
+  int64_t blocks() const { return ceil_div(p.seq_q, plan.tiles.queries); }
+  int64_t items() const { return p.batch * p.heads * blocks(); }
+  ForwardTask task(int64_t item) const;
+};
+
+ForwardTask ForwardCall::task(int64_t item) const {
+  // The last blocks see most keys under causality: they go first, for balance.
+  const int64_t block = blocks() - 1 - item % blocks();
+  const int64_t head = item / blocks() % p.heads;
+  const int64_t batch = item / blocks() / p.heads;
+  const int64_t kv = head / (p.heads / p.kv_heads);
+  ForwardTask t{};
+  t.shape = head_shape(p, plan, batch);
+  t.q = {offset(q, batch * p.q.batch + head * p.q.head, p.dtype), p.q.seq};
+  t.k = {offset(k, batch * p.k.batch + kv * p.k.head, p.dtype), p.k.seq};
+  t.v = {offset(v, batch * p.v.batch + kv * p.v.head, p.dtype), p.v.seq};
+  t.out = {offset(out, batch * p.out.batch + head * p.out.head, p.out_dtype), p.out.seq};
+  t.lse = lse + (batch * p.heads + head) * p.seq_q;
+  t.first_element = static_cast<uint64_t>(batch * p.heads + head) * static_cast<uint64_t>(p.seq_q) *
+                    static_cast<uint64_t>(p.seq_k);
+  t.query_begin = block * plan.tiles.queries;
+  t.query_end = std::min(p.seq_q, t.query_begin + plan.tiles.queries);
+  return t;
+}
+
+struct BackwardCall {
+  const AttentionPlan& plan;
+  const AttentionParams& p;
+  const void *q, *k, *v, *out;
+  const float* lse;
+  const void* dout;
+  void *dq, *dk, *dv;
+
+  int64_t items() const { return p.batch * p.kv_heads; }
+  BackwardTask task(int64_t item) const;
+};
+
+BackwardTask BackwardCall::task(int64_t item) const {
+  const int64_t kv = item % p.kv_heads;
+  const int64_t batch = item / p.kv_heads;
+  BackwardTask t{};
+  t.group = p.heads / p.kv_heads;
+  const int64_t head = kv * t.group;
+  t.shape = head_shape(p, plan, batch);
+  t.k = {offset(k, batch * p.k.batch + kv * p.k.head, p.dtype), p.k.seq};
+  t.v = {offset(v, batch * p.v.batch + kv * p.v.head, p.dtype), p.v.seq};
+  t.dk = {offset(dk, batch * p.dk.batch + kv * p.dk.head, p.grad_dtype), p.dk.seq};
+  t.dv = {offset(dv, batch * p.dv.batch + kv * p.dv.head, p.grad_dtype), p.dv.seq};
+  t.q = {offset(q, batch * p.q.batch + head * p.q.head, p.dtype), p.q.seq};
+  t.out = {offset(out, batch * p.out.batch + head * p.out.head, p.out_dtype), p.out.seq};
+  t.dout = {offset(dout, batch * p.dout.batch + head * p.dout.head, p.out_dtype), p.dout.seq};
+  t.dq = {offset(dq, batch * p.dq.batch + head * p.dq.head, p.grad_dtype), p.dq.seq};
+  t.q_head = p.q.head;
+  t.out_head = p.out.head;
+  t.dout_head = p.dout.head;
+  t.dq_head = p.dq.head;
+  t.lse = lse + (batch * p.heads + head) * p.seq_q;
+  t.first_element = static_cast<uint64_t>(batch * p.heads + head) * static_cast<uint64_t>(p.seq_q) *
+                    static_cast<uint64_t>(p.seq_k);
+  return t;
+}
+
+/// Runs every task of a call; `carve` gives a thread its scratch.
+template <typename Call, typename Carve>
+void run_tasks(const Call& call, void (*kernel)(const decltype(call.task(0))&), Carve carve,
+               char* scratch, int64_t per_thread) {
+  const int threads = call.plan.threads;
+  const int64_t items = call.items();
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int64_t item = 0; item < items; ++item) {
+    Carver carver(scratch + omp_get_thread_num() * per_thread);
+    auto task = call.task(item);
+    task.scratch = carve(carver, call.p, call.plan);
+    decltype(task) next;
+    if (item + threads < items) {
+      next = call.task(item + threads);
+      task.next = &next;
+    }
+    kernel(task);
+  }
+}
+
+}  // namespace
+
 void run_forward(const AttentionPlan& plan, const AttentionParams& p, const void* q, const void* k,
                  const void* v, void* out, float* lse, void* scratch) {
-  const int64_t per_thread = forward_scratch(p, plan) / plan.threads;
-  const int64_t blocks = ceil_div(p.seq_q, plan.tiles.queries);
-  const int64_t items = p.batch * p.heads * blocks;
-  const int64_t group = p.heads / p.kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(plan.threads)
-  for (int64_t item = 0; item < items; ++item) {
-    // The last blocks see most keys under causality: they go first, for balance.
-    const int64_t block = blocks - 1 - item % blocks;
-    const int64_t head = item / blocks % p.heads;
-    const int64_t batch = item / blocks / p.heads;
-    Carver carver(static_cast<char*>(scratch) + omp_get_thread_num() * per_thread);
-    ForwardTask t{};
-    t.shape = head_shape(p, plan, batch);
-    t.q = {offset(q, batch * p.q.batch + head * p.q.head, p.dtype), p.q.seq};
-    t.k = {offset(k, batch * p.k.batch + head / group * p.k.head, p.dtype), p.k.seq};
-    t.v = {offset(v, batch * p.v.batch + head / group * p.v.head, p.dtype), p.v.seq};
-    t.out = {offset(out, batch * p.out.batch + head * p.out.head, p.out_dtype), p.out.seq};
-    t.lse = lse + (batch * p.heads + head) * p.seq_q;
-    t.first_element = static_cast<uint64_t>(batch * p.heads + head) *
-                      static_cast<uint64_t>(p.seq_q) * static_cast<uint64_t>(p.seq_k);
-    t.query_begin = block * plan.tiles.queries;
-    t.query_end = std::min(p.seq_q, t.query_begin + plan.tiles.queries);
-    t.scratch = carve_forward(carver, p, plan);
-    plan.kernels.forward(t);
-  }
+  run_tasks(ForwardCall{plan, p, q, k, v, out, lse}, plan.kernels.forward, carve_forward,
+            static_cast<char*>(scratch), forward_scratch(p, plan) / plan.threads);
 }
 
 void run_backward(const AttentionPlan& plan, const AttentionParams& p, const void* q, const void* k,
                   const void* v, const void* out, const float* lse, const void* dout, void* dq,
                   void* dk, void* dv, void* scratch) {
-  const int64_t per_thread = backward_scratch(p, plan) / plan.threads;
-  const int64_t group = p.heads / p.kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(plan.threads)
-  for (int64_t item = 0; item < p.batch * p.kv_heads; ++item) {
-    const int64_t kv = item % p.kv_heads;
-    const int64_t batch = item / p.kv_heads;
-    const int64_t head = kv * group;
-    Carver carver(static_cast<char*>(scratch) + omp_get_thread_num() * per_thread);
-    BackwardTask t{};
-    t.shape = head_shape(p, plan, batch);
-    t.k = {offset(k, batch * p.k.batch + kv * p.k.head, p.dtype), p.k.seq};
-    t.v = {offset(v, batch * p.v.batch + kv * p.v.head, p.dtype), p.v.seq};
-    t.dk = {offset(dk, batch * p.dk.batch + kv * p.dk.head, p.grad_dtype), p.dk.seq};
-    t.dv = {offset(dv, batch * p.dv.batch + kv * p.dv.head, p.grad_dtype), p.dv.seq};
-    t.group = group;
-    t.q = {offset(q, batch * p.q.batch + head * p.q.head, p.dtype), p.q.seq};
-    t.out = {offset(out, batch * p.out.batch + head * p.out.head, p.out_dtype), p.out.seq};
-    t.dout = {offset(dout, batch * p.dout.batch + head * p.dout.head, p.out_dtype), p.dout.seq};
-    t.dq = {offset(dq, batch * p.dq.batch + head * p.dq.head, p.grad_dtype), p.dq.seq};
-    t.q_head = p.q.head;
-    t.out_head = p.out.head;
-    t.dout_head = p.dout.head;
-    t.dq_head = p.dq.head;
-    t.lse = lse + (batch * p.heads + head) * p.seq_q;
-    t.first_element = static_cast<uint64_t>(batch * p.heads + head) *
-                      static_cast<uint64_t>(p.seq_q) * static_cast<uint64_t>(p.seq_k);
-    t.scratch = carve_backward(carver, p, plan);
-    plan.kernels.backward(t);
-  }
+  run_tasks(BackwardCall{plan, p, q, k, v, out, lse, dout, dq, dk, dv}, plan.kernels.backward,
+            carve_backward, static_cast<char*>(scratch), backward_scratch(p, plan) / plan.threads);
 }
 
 }  // namespace espalier::cpu

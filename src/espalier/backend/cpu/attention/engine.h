@@ -19,7 +19,7 @@ struct AttentionTiles {
 
 /// Cache model, docs/decisions/attention-tiles.md.
 AttentionTiles forward_tiles(const CpuInfo& cpu, int panel, int64_t head_dim);
-AttentionTiles backward_tiles(const CpuInfo& cpu, int panel, int64_t head_dim);
+AttentionTiles backward_tiles(const CpuInfo& cpu, int panel);
 
 /// How one call is carried out.
 struct AttentionPlan {

@@ -74,7 +74,7 @@ inline bool nothing_seen(const float* total) {
 
 /// One panel of queries against one tile of keys.
 inline void forward_panel(const ForwardTask& t, int64_t panel, int64_t key_begin, int64_t keys,
-                          const Rows& k, const Rows& v) {
+                          const Rows& k, const Rows& v, Prefetch& ahead) {
   const HeadShape& s = t.shape;
   const int64_t query = t.query_begin + panel * kPanel;
   const int64_t query_end = min64(query + kPanel, t.query_end);
@@ -89,7 +89,7 @@ inline void forward_panel(const ForwardTask& t, int64_t panel, int64_t key_begin
   float* out = t.scratch.out + panel * panel_size;
   float* total = t.scratch.total + panel * kPanel;
   const bool first = nothing_seen(total);
-  panel_products(rows, k, t.scratch.queries + panel * panel_size, width, probs, kPanel);
+  panel_products(rows, k, t.scratch.queries + panel * panel_size, width, probs, kPanel, ahead);
   mask_panel(s, visible == Visible::some, query, key_begin, rows.all, probs, kPanel);
   const Rescale rescale = softmax_panel(rows, probs, t.scratch.largest + panel * kPanel, total);
   if (!first && rescale.needed) {
@@ -108,7 +108,8 @@ inline void forward_panel(const ForwardTask& t, int64_t panel, int64_t key_begin
                                          .c = out,
                                          .ldc = kPanel,
                                          .depth = rows.all,
-                                         .accumulate = !first});
+                                         .accumulate = !first,
+                                         .ahead = &ahead});
 }
 
 /// Divides by the softmax denominators and writes out and lse.
@@ -133,6 +134,29 @@ inline void finish_panel(const ForwardTask& t, int64_t panel) {
   unpack_panel(out, factor, s.out_dtype, t.out, query, count, s.head_dim);
 }
 
+/// What to fetch while the tile of keys that ends at `key_end` is worked on: the outputs, then the
+/// next tile or the next task's first one.
+inline void look_ahead(const ForwardTask& t, int64_t key_end, int64_t visible_keys,
+                       Prefetch& ahead) {
+  const HeadShape& s = t.shape;
+  const auto add = [&](const HeadView& view, int64_t first, int64_t rows) {
+    ahead.add(view.data, view.stride, s.dtype, first, rows, s.head_dim);
+  };
+  ahead.restart();
+  if (key_end < visible_keys) {
+    const int64_t keys = min64(s.key_tile, visible_keys - key_end);
+    add(t.k, key_end, keys);
+    add(t.v, key_end, keys);
+    return;
+  }
+  ahead.add(t.out.data, t.out.stride, s.out_dtype, t.query_begin, t.query_end - t.query_begin,
+            s.head_dim);
+  if (t.next == nullptr) return;
+  add(t.next->k, 0, min64(s.key_tile, s.seq_k));
+  add(t.next->q, t.next->query_begin, t.next->query_end - t.next->query_begin);
+  add(t.next->v, 0, min64(s.key_tile, s.seq_k));
+}
+
 void forward_block(const ForwardTask& t) {
   const HeadShape& s = t.shape;
   const int64_t panels = (t.query_end - t.query_begin + kPanel - 1) / kPanel;
@@ -147,11 +171,13 @@ void forward_block(const ForwardTask& t) {
     t.scratch.total[i] = 0.0f;
   }
   const int64_t visible_keys = causal_rows(s, t.query_end - 1, 0, s.seq_k);
+  Prefetch ahead;
   for (int64_t key = 0; key < visible_keys; key += s.key_tile) {
     const int64_t keys = min64(s.key_tile, visible_keys - key);
+    look_ahead(t, key + keys, visible_keys, ahead);
     const Rows k = f32_rows(t.k, s.dtype, key, keys, s.head_dim, s.keys_in_place, t.scratch.keys);
     const Rows v = f32_rows(t.v, s.dtype, key, keys, s.head_dim, s.keys_in_place, t.scratch.values);
-    for (int64_t p = 0; p < panels; ++p) forward_panel(t, p, key, keys, k, v);
+    for (int64_t p = 0; p < panels; ++p) forward_panel(t, p, key, keys, k, v, ahead);
   }
   for (int64_t p = 0; p < panels; ++p) finish_panel(t, p);
 }

@@ -56,6 +56,7 @@ struct ForwardTask {
   uint64_t first_element;  // dropout index of (query 0, key 0)
   int64_t query_begin, query_end;
   ForwardScratch scratch;
+  const ForwardTask* next;  // what this thread will probably do next, or null; to prefetch
 };
 
 struct BackwardScratch {
@@ -82,6 +83,7 @@ struct BackwardTask {
   const float* lse;                              // [group][seq_q]
   uint64_t first_element;  // dropout index of (query 0, key 0) of the first head
   BackwardScratch scratch;
+  const BackwardTask* next;  // as in ForwardTask
 };
 
 /// The tile code of one instruction set.

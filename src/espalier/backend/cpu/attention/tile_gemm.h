@@ -8,7 +8,7 @@
 // core. Included by the instruction-set sources only.
 #pragma once
 
-#include "espalier/backend/cpu/attention/simd.h"
+#include "espalier/backend/cpu/attention/prefetch.h"
 
 namespace espalier::cpu {
 namespace {
@@ -24,6 +24,7 @@ struct TileGemm {
   int64_t ldc;
   int64_t depth;    // length of the sum
   bool accumulate;  // false: C is overwritten
+  Prefetch* ahead;
 };
 
 /// A(r, k) = a[r * lda + k], or a[k * lda + r] if transposed.
@@ -37,6 +38,7 @@ ESPALIER_INLINE void register_tile(const TileGemm& g) {
       acc[r][v] = g.accumulate ? load(g.c + r * g.ldc + v * kLanes) : Vf{};
     }
   }
+  g.ahead->step();
   const float* a = g.a;
   const float* b = g.b;
   const int64_t lda = g.lda;

@@ -48,22 +48,15 @@ inline Rows f32_rows(const HeadView& view, DType dtype, int64_t first, int64_t c
   });
   return rows;
 }
-/// As f32_rows, but rows are padded with zeros to a whole number of vectors.
+/// As f32_rows, but always copied, and padded with zeros to a whole number of vectors. As operands
+/// with d in the lanes, rows at the stride of a whole model row would share a few cache sets.
 inline Rows padded_rows(const HeadView& view, DType dtype, int64_t first, int64_t count,
                         int64_t width, float* copy) {
   const int64_t padded = round_to_lanes(width);
-  Rows rows{copy, padded};
   with_type(dtype, view.data, [&]<typename T>(const T* p) {
-    p += first * view.stride;
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (width == padded) {
-        rows = {p, view.stride};
-        return;
-      }
-    }
-    convert_rows(p, view.stride, count, width, copy, padded);
+    convert_rows(p + first * view.stride, view.stride, count, width, copy, padded);
   });
-  return rows;
+  return {copy, padded};
 }
 
 /// to[d][lane] = factor * row `lane` of the view, for `count` <= kPanel rows from `first`; zero in
@@ -141,7 +134,7 @@ ESPALIER_INLINE PanelRows panel_rows(const HeadShape& s, int64_t query, int64_t 
 
 /// c[row][lane] = sum over d of a[row][d] * b[d][lane]; leaves out what `rows` allows.
 inline void panel_products(PanelRows rows, const Rows& a, const float* b, int64_t depth, float* c,
-                           int64_t ldc) {
+                           int64_t ldc, Prefetch& ahead) {
   TileGemm g{.a = a.data,
              .lda = a.stride,
              .b = b,
@@ -149,7 +142,8 @@ inline void panel_products(PanelRows rows, const Rows& a, const float* b, int64_
              .c = c,
              .ldc = ldc,
              .depth = depth,
-             .accumulate = false};
+             .accumulate = false,
+             .ahead = &ahead};
   tile_gemm<kPanelVectors, false>(rows.both, g);
   g.a += rows.both * a.stride;
   g.b += kLanes;
