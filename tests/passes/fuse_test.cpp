@@ -26,5 +26,23 @@ TEST(Fuse, ABiasThatIsNotStoredStaysInTheLoop) {
       close(interp::evaluate(fused, inputs)[0].data, interp::evaluate(graph, inputs)[0].data));
 }
 
+TEST(Fuse, WhatNeedsACompleteSumIsNotInTheLoopThatSums) {
+  // The quotient shares %2 with the sum and could join its loop on that account.
+  const ir::Graph graph = ir::parse(R"(graph g {
+    %0 = input {name="x", role="batch"} : f32[3,4]
+    %1 = exp %0 : f32[3,4]
+    %2 = neg %1 : f32[3,4]
+    %3 = reduce_sum %2 {axes=[0]} : f32[4]
+    %4 = broadcast %3 {shape=[3,4], axes=[1]} : f32[3,4]
+    %5 = div %2, %4 : f32[3,4]
+    return y=%5 })");
+  const ir::Graph fused = passes::fuse(graph, {});
+  for (const auto& body : fused.bodies()) {
+    for (const ir::Node& node : body->nodes()) {
+      for (ir::Value v : node.inputs) EXPECT_NE(body->node(v).op, ir::Op::reduce_sum);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace espalier::testing

@@ -123,10 +123,6 @@ void Clusters::try_merge(int32_t producer, Value used, int32_t consumer) {
   const int32_t a = of(producer);
   const int32_t b = of(consumer);
   if (a == b) return;
-  // What leaves through an accumulator is complete only after the loop.
-  if (is_reduction(graph_.node(producer)) && !is_row_reduction(graph_, producer)) return;
-  if (!broadcasts_keep_prefix(graph_, used)) return;
-
   // A member is full or row: its shape says which.
   Shape joint;
   if (domain(a) == domain(b)) {
@@ -138,17 +134,37 @@ void Clusters::try_merge(int32_t producer, Value used, int32_t consumer) {
   } else {
     return;
   }
-  // The edge itself must connect equal axes: full with full, row with row, row broadcast to full.
+  if (stays_inside(producer, used, consumer, joint)) try_join(a, b, joint);
+}
+
+/// Whether `consumer` can read `used`, which is `producer` or a broadcast of it, inside one loop.
+bool Clusters::stays_inside(int32_t producer, Value used, int32_t consumer,
+                            const Shape& joint) const {
+  // What leaves through an accumulator is complete only after the loop.
+  if (is_reduction(graph_.node(producer)) && !is_row_reduction(graph_, producer)) return false;
+  if (!broadcasts_keep_prefix(graph_, used)) return false;
+  // The edge connects equal axes: full with full, row with row, row broadcast to full.
   const Shape& from = graph_.node(producer).types[0].shape;
-  const bool sits = from == joint || is_prefix(from, joint);
-  if (!sits) return;
+  if (from != joint && !is_prefix(from, joint)) return false;
   // A full producer read by a row consumer would need its inner index.
-  if (from == joint && natural_domain(consumer) != joint) return;
-  try_join(a, b, joint);
+  return from != joint || natural_domain(consumer) == joint;
+}
+
+/// Every value that passes from one cluster to the other stays inside the joint loop.
+bool Clusters::edges_stay_inside(int32_t a, int32_t b, const Shape& joint) const {
+  for (int32_t id : members(b)) {
+    for (Value v : graph_.node(id).inputs) {
+      const int32_t source = behind_broadcasts(graph_, v).node;
+      if (of(source) == a && !stays_inside(source, v, id, joint)) return false;
+    }
+  }
+  return true;
 }
 
 bool Clusters::try_join(int32_t a, int32_t b, const Shape& joint) {
-  if (members(a).size() + members(b).size() > kMaxMembers || !join_in_order(a, b)) return false;
+  if (members(a).size() + members(b).size() > kMaxMembers) return false;
+  if (!edges_stay_inside(a, b, joint) || !edges_stay_inside(b, a, joint)) return false;
+  if (!join_in_order(a, b)) return false;
   auto& into = members_[static_cast<size_t>(a)];
   auto& gone = members_[static_cast<size_t>(b)];
   for (int32_t id : gone) cluster_of_[static_cast<size_t>(id)] = a;
@@ -178,8 +194,7 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
       for (int32_t user : users_[static_cast<size_t>(id)]) {
         const int32_t next = of(user);
         if (next == second && cluster != first) return false;
-        if (next == second || next == cluster ||
-            position_[static_cast<size_t>(next)] > end ||
+        if (next == second || next == cluster || position_[static_cast<size_t>(next)] > end ||
             visited_[static_cast<size_t>(next)] == visit_) {
           continue;
         }

@@ -41,6 +41,8 @@ class Clusters {
   bool is_row_only(int32_t cluster) const;
   bool join_in_order(int32_t a, int32_t b);
   void merge_siblings();
+  bool stays_inside(int32_t producer, ir::Value used, int32_t consumer, const Shape& joint) const;
+  bool edges_stay_inside(int32_t a, int32_t b, const Shape& joint) const;
   bool try_join(int32_t a, int32_t b, const Shape& joint);
   void try_merge(int32_t producer, ir::Value used, int32_t consumer);
 

@@ -12,6 +12,9 @@ namespace {
 using ir::Attr;
 using ir::Op;
 
+/// Loops accumulate in f32 or f64.
+bool is_narrow(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
+
 Tensor last_axis_max(Tensor x, const std::vector<int64_t>& axes, const Shape& result) {
   std::vector<int64_t> permutation;
   int64_t rows = 1;
@@ -34,9 +37,17 @@ ir::Graph legalize(const ir::Graph& graph) {
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     const ir::Node& node = graph.nodes()[i];
+    if (node.op == Op::reduce_sum && is_narrow(node.types[0].dtype)) {
+      out.set_scope(node.scope);
+      const Tensor x(out, rewriter[node.inputs[0]]);
+      const Tensor sum = reduce_sum(convert(x, DType::f32), node.attrs.integers(Attr::axes));
+      rewriter.map({id, 0}, convert(sum, node.types[0].dtype).value());
+      continue;
+    }
     const bool maximum = node.op == Op::reduce_max;
     const int64_t rank = maximum ? graph.type(node.inputs[0]).shape.rank() : 0;
-    if (!maximum || (rank >= 2 && node.attrs.integers(Attr::axes) == std::vector<int64_t>{rank - 1})) {
+    if (!maximum ||
+        (rank >= 2 && node.attrs.integers(Attr::axes) == std::vector<int64_t>{rank - 1})) {
       rewriter.copy(id);
       continue;
     }
