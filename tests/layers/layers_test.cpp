@@ -104,6 +104,44 @@ TEST(Sources, StayReadable) {
   }
 }
 
+TEST(Documents, NameEveryEnvironmentVariable) {
+  const std::string page = read(kRoot / "docs/env.md");
+  const std::regex get("getenv\\(\"([A-Z_]+)\"\\)");
+  std::string all;
+  int count = 0;
+  for (const fs::path& path : sources({"src"})) {
+    const std::string text = read(path);
+    all += text;
+    for (std::sregex_iterator it(text.begin(), text.end(), get), end; it != end; ++it) {
+      EXPECT_NE(page.find("`" + (*it)[1].str() + "`"), std::string::npos)
+          << path << " reads " << (*it)[1] << ", which docs/env.md does not list";
+      ++count;
+    }
+  }
+  EXPECT_GT(count, 0);
+  const std::regex own("`(ESPALIER_[A-Z_]+)`");
+  for (std::sregex_iterator it(page.begin(), page.end(), own), end; it != end; ++it) {
+    EXPECT_NE(all.find("\"" + (*it)[1].str() + "\""), std::string::npos)
+        << "docs/env.md lists " << (*it)[1] << ", which nothing reads";
+  }
+}
+
+TEST(Documents, LinkToFilesThatExist) {
+  const std::regex link("\\]\\(([^)# ]+)\\)");
+  std::vector<fs::path> pages{kRoot / "README.md", kRoot / "CONTRIBUTING.md"};
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "docs")) {
+    if (entry.path().extension() == ".md") pages.push_back(entry.path());
+  }
+  for (const fs::path& page : pages) {
+    const std::string text = read(page);
+    for (std::sregex_iterator it(text.begin(), text.end(), link), end; it != end; ++it) {
+      const std::string target = (*it)[1];
+      if (target.find("://") != std::string::npos) continue;
+      EXPECT_TRUE(fs::exists(page.parent_path() / target)) << page << " links to " << target;
+    }
+  }
+}
+
 TEST(Sources, HeadersAreIncludedOnce) {
   for (const fs::path& path : sources({"src"})) {
     if (path.extension() != ".h") continue;

@@ -87,7 +87,7 @@ MetricsLogger::MetricsLogger(MetricsOptions options)
   }
 }
 
-void MetricsLogger::log(int64_t step, std::span<const Metric> values) {
+void MetricsLogger::log(int64_t step, std::span<const MetricValue> values) {
   std::vector<std::string> cells(options_.columns.size());
   for (const auto& [column, value] : values) {
     const auto found = std::find(options_.columns.begin(), options_.columns.end(), column);

@@ -17,7 +17,7 @@
 
 namespace espalier::train {
 
-using Metric = std::pair<std::string_view, double>;
+using MetricValue = std::pair<std::string_view, double>;
 
 struct MetricsOptions {
   std::filesystem::path folder;
@@ -35,8 +35,8 @@ class MetricsLogger {
   explicit MetricsLogger(MetricsOptions options);
 
   /// One row. Columns without a value stay empty; a name that is not a column is an error.
-  void log(int64_t step, std::span<const Metric> values);
-  void log(int64_t step, std::initializer_list<Metric> values) {
+  void log(int64_t step, std::span<const MetricValue> values);
+  void log(int64_t step, std::initializer_list<MetricValue> values) {
     log(step, std::span(values.begin(), values.size()));
   }
   /// A number of its own for TensorBoard only, under its full tag ("eval/bits_per_byte").

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// espalier bench byte-lm
+#include "espalier/train/bench.h"
+
+#include <cstdio>
+#include <memory>
+
+#include "espalier/cli/byte_lm_flags.h"
+#include "espalier/cli/command.h"
+
+namespace espalier::cli {
+namespace {
+
+struct State {
+  train::BenchOptions bench;
+  train::ByteLmOptions options;
+  ModelFlags model;
+  std::string peers;
+  bool table = false;
+  bool json = false;
+};
+
+int run(State& state) {
+  state.model.take(state.options);
+  state.bench.model = state.options.model;
+  std::vector<train::BenchSetting> settings{{.variant = state.options.variant,
+                                             .dtype = state.options.compile.compute_dtype,
+                                             .compile = state.options.compile.fuse,
+                                             .flash = state.options.compile.flash}};
+  if (state.table) settings = train::table_settings();
+  const auto peers =
+      state.peers.empty() ? std::vector<train::PeerRow>{} : train::read_peers(state.peers);
+  if (!state.json) fmt::print("{}\n", train::flops_text(state.bench.model));
+  const auto results =
+      train::bench_byte_lm(state.bench, settings, [&](const train::BenchResult& result) {
+        fmt::print("{}\n", state.json ? train::bench_json(result) : train::bench_line(result));
+        std::fflush(stdout);
+      });
+  if (state.table) fmt::print("\n{}", train::bench_tables(results, peers));
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(Program& program) {
+  CLI::App* bench = program.app.add_subcommand("bench", "measure speed against the machine's peak");
+  CLI::App* app = bench->add_subcommand("byte-lm", "training steps of the byte-level language model");
+  const auto state = std::make_shared<State>();
+  app->add_option("--batch,--batch-size", state->bench.batch, "sequences of a step");
+  app->add_option("--steps", state->bench.steps, "timed steps; the median counts");
+  app->add_option("--warmup", state->bench.warmup, "steps before them");
+  app->add_option("--threads", state->bench.threads, "0: as many as there are processors");
+  app->add_option("--seed", state->bench.seed, "of values and data");
+  app->add_flag("--table", state->table, "models, dtype x compile, flash x compile");
+  app->add_option("--peers", state->peers, "file with results of bench/peers, for --table");
+  app->add_flag("--json", state->json, "one JSON object a line");
+  state->model.add_to(*app, state->options);
+  app->footer("Work is counted without recomputation: 6 FLOP per weight and position, causal "
+              "attention half.\nExamples:\n"
+              "  espalier bench byte-lm --dtype bfloat16\n"
+              "  espalier bench byte-lm --table --steps 3");
+  app->callback([&program, state] { program.action = [state] { return run(*state); }; });
+}
+
+}  // namespace espalier::cli

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Subcommands. Each file of this folder adds one to the program; what they do lives in the library.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace espalier::cli {
+
+/// Set by a subcommand when the arguments name it; returns the exit code.
+using Action = std::function<int()>;
+
+struct Program {
+  CLI::App app{"Espalier trains transformers on the CPU as one compiled graph.", "espalier"};
+  Action action;
+  std::vector<std::string> arguments;  // as parsed, for a second pass over them
+};
+
+void add_train(Program& program);
+void add_generate(Program& program);
+void add_eval(Program& program);
+void add_dump(Program& program);
+void add_check(Program& program);
+void add_peak(Program& program);
+void add_bench(Program& program);
+
+/// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
+std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);
+
+/// Parses; throws Error (user) with the nearest flag or subcommand. Returns an exit code when the
+/// arguments asked for help or the version only.
+std::optional<int> parse(Program& program);
+
+}  // namespace espalier::cli

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/train/byte_lm_report.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "espalier/backend/cpu/cpu_info.h"
+#include "espalier/base/text.h"
+#include "espalier/base/trace.h"
+#include "espalier/base/version.h"
+#include "espalier/io/atomic.h"
+#include "espalier/train/memory.h"
+
+namespace espalier::train {
+namespace {
+
+Curve curve(const MetricsTable& metrics, std::string_view column, std::string name) {
+  auto [x, y] = metrics.series(column);
+  return {std::move(name), std::move(x), std::move(y)};
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::vector<Chart> charts(const MetricsTable& metrics) {
+  std::vector<Chart> result;
+  Chart loss{.title = "Loss", .y_label = "bits per byte", .smooth = true, .wide = true};
+  loss.curves.push_back(curve(metrics, "bits_per_byte", "training"));
+  if (Curve eval = curve(metrics, "eval_bits_per_byte", "held-out"); !eval.x.empty()) {
+    loss.curves.push_back(std::move(eval));
+  }
+  result.push_back(std::move(loss));
+  result.push_back({.title = "Speed", .y_label = "sequences per second",
+                    .curves = {curve(metrics, "sequences_per_second", "speed")},
+                    .from_zero = true});
+  result.push_back({.title = "Share of the machine's peak", .y_label = "share of peak",
+                    .unit = Unit::percent, .curves = {curve(metrics, "share_of_peak", "share")},
+                    .from_zero = true});
+  result.push_back({.title = "Memory", .y_label = "resident memory", .unit = Unit::bytes,
+                    .curves = {curve(metrics, "resident_bytes", "memory")}, .from_zero = true});
+  result.push_back({.title = "Learning rate", .y_label = "learning rate",
+                    .curves = {curve(metrics, "learning_rate", "learning rate")},
+                    .from_zero = true});
+  return result;
+}
+
+FactList section_facts(std::string title, const CheckpointSection& section) {
+  FactList list{std::move(title), {}};
+  for (const auto& [name, value] : section) {
+    list.facts.emplace_back(
+        name, std::visit([](const auto& v) { return fmt::format("{}", v); }, value));
+  }
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::string> metric_columns() {
+  return {"loss",          "bits_per_byte", "learning_rate",  "loss_scale",        "sequences_per_second",
+          "share_of_peak", "host_us",       "resident_bytes", "eval_bits_per_byte"};
+}
+
+ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
+  ReportTable table{.title = "Where the time of a step goes",
+                    .columns = {"kernel", "kind", "calls", "ms", "share", "GFLOP/s", "% of peak",
+                                "GB/s"},
+                    .rows = {},
+                    .bar_column = 4};
+  std::vector<ProfileRow> sorted = rows;
+  std::sort(sorted.begin(), sorted.end(),
+            [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
+  double total = 0.0;
+  for (const ProfileRow& row : sorted) total += row.seconds;
+  const auto rate = [](double amount, double seconds) {
+    return amount > 0.0 && seconds > 0.0 ? fmt::format("{:.1f}", amount / seconds * 1e-9)
+                                         : std::string();
+  };
+  constexpr size_t kMost = 60;
+  double rest = 0.0;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    const ProfileRow& row = sorted[i];
+    if (i >= kMost) {
+      rest += row.seconds;
+      continue;
+    }
+    table.rows.push_back(
+        {row.label, row.kind, fmt::format("{}", row.calls), fmt::format("{:.3f}", row.seconds * 1e3),
+         fmt::format("{:.1f} %", 100.0 * row.seconds / total), rate(row.flops, row.seconds),
+         row.flops > 0.0 && peak > 0.0
+             ? fmt::format("{:.1f} %", 100.0 * row.flops / row.seconds / peak)
+             : std::string(),
+         rate(row.bytes, row.seconds)});
+  }
+  table.note = fmt::format("{:.2f} ms in all kernels", total * 1e3);
+  if (rest > 0.0) table.note += fmt::format(", {:.2f} ms of it in shorter ones", rest * 1e3);
+  return table;
+}
+
+void write_byte_lm_report(const std::filesystem::path& path, const ByteLmReportInput& in) {
+  const cpu::CpuInfo& machine = cpu::cpu_info();
+  const double speed = median(in.metrics.series("sequences_per_second").second);
+  const double share = median(in.metrics.series("share_of_peak").second);
+  Report report;
+  report.title = "Espalier: byte-level language model";
+  report.subtitle = fmt::format("{} steps of {} sequences, {}, on {}", in.loop.steps_done,
+                                in.options.batch_size, in.options.data, machine.model);
+  if (in.eval_bits_per_byte > 0.0) {
+    report.highlights.push_back(
+        {fmt::format("{:.3f}", in.eval_bits_per_byte), "bits per byte", "on held-out text"});
+  }
+  report.highlights.push_back({fmt::format("{:.3f}", in.loop.loss), "loss", "of the last step"});
+  report.highlights.push_back({fmt::format("{:.1f}", speed), "sequences per second", "median"});
+  report.highlights.push_back({fmt::format("{:.0f} %", 100.0 * share), "of the machine's peak",
+                               fmt::format("{:.0f} GFLOP/s", in.peak_flops * 1e-9)});
+  report.highlights.push_back({human_bytes(peak_resident_bytes()), "memory", "at the peak"});
+  report.charts = charts(in.metrics);
+  if (!in.loop.profile.empty()) {
+    report.tables.push_back(profile_table(in.loop.profile, in.peak_flops));
+  }
+  report.facts.push_back(section_facts("Model", config_section(in.options.model)));
+  report.facts.push_back(section_facts("Run", options_section(in.options)));
+  report.facts.push_back(
+      {"Machine and program",
+       {{"processor", machine.model},
+        {"instruction set", std::string(cpu::name(machine.isa))},
+        {"cores", fmt::format("{}", machine.cores)},
+        {"version", std::string(version())},
+        {"compiled in", human_duration(in.stats.seconds)},
+        {"loops", fmt::format("{} calls of {} distinct, {} from the cache", in.stats.loops,
+                              in.stats.distinct_loops, in.stats.loops_from_cache)},
+        {"memory predicted", human_bytes(in.stats.predicted_bytes)},
+        {"work", flops_text(in.options.model)}}});
+  write_report(path, report);
+}
+
+void write_trace(const std::filesystem::path& path, const LoopResult& loop) {
+  const auto origin = TraceWriter::Clock::now();
+  const auto at = [&](double seconds) {
+    return origin + std::chrono::duration_cast<TraceWriter::Clock::duration>(
+                        std::chrono::duration<double>(seconds));
+  };
+  TraceWriter trace(origin);
+  trace.name_thread(0, "step");
+  for (const ProfileEvent& event : loop.events) {
+    const ProfileRow& row = loop.profile[static_cast<size_t>(event.row)];
+    trace.add(row.label, row.kind, 0, at(event.start), at(event.start + event.seconds));
+  }
+  io::write_file_atomically(path, trace.json(), {.stage = "profile"});
+}
+
+}  // namespace espalier::train

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/train/byte_lm_steps.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numbers>
+
+#include "espalier/base/error.h"
+
+namespace espalier::train {
+namespace {
+
+using models::ByteLm;
+
+void copy_checked(const HostTensor& from, HostTensor to, const std::string& what,
+                  const LoadedCheckpoint& loaded) {
+  // The interpreter keeps floats as doubles; integers have one type everywhere.
+  ESPALIER_CHECK(from.shape() == to.shape() && is_float(from.dtype()) == is_float(to.dtype()),
+                 ErrorKind::data, "checkpoint", "{} is {}{} where the model has {}{}, at {}", what,
+                 name(from.dtype()), from.shape().str(), name(to.dtype()), to.shape().str(),
+                 loaded.folder.string());
+  copy_values(from, to, what);
+}
+
+const HostTensor& find_parameter(const LoadedCheckpoint& loaded, const std::string& path) {
+  const auto found = loaded.checkpoint.parameters.find(path);
+  ESPALIER_CHECK(found != loaded.checkpoint.parameters.end(), ErrorKind::data, "checkpoint",
+                 "no parameter {} in {}", path, loaded.folder.string());
+  return found->second;
+}
+
+}  // namespace
+
+Step byte_lm_train_step(const ByteLmOptions& options) {
+  const auto loss = [&](const ByteLm& model, const Trace& trace) -> Loss {
+    const Tensor bytes =
+        trace.batch("bytes", DType::u8, {options.batch_size, options.model.seq_len});
+    const Tensor logits = byte_lm_logits(model, options.variant, bytes, trace.context);
+    return byte_lm_loss(options.variant, logits, bytes);
+  };
+  return make_train_step(ByteLm(options.model), loss,
+                         make_optimizer(options.optimizer, options.steps),
+                         {.compile = options.compile});
+}
+
+Step byte_lm_loss_step(const models::ByteLmConfig& model, models::ByteLmVariant variant,
+                       int64_t batch, const CompileOptions& compile) {
+  const auto forward = [&](const ByteLm& m, const Trace& trace) -> NamedTensors {
+    const Tensor bytes = trace.batch("bytes", DType::u8, {batch, model.seq_len});
+    const Tensor logits = byte_lm_logits(m, variant, bytes, trace.context);
+    return {{"losses", softmax_cross_entropy(logits, bytes)}};
+  };
+  return make_forward(ByteLm(model), forward, {.compile = compile});
+}
+
+Step byte_lm_logits_step(const models::ByteLmConfig& model, models::ByteLmVariant variant,
+                         const CompileOptions& compile) {
+  const auto forward = [&](const ByteLm& m, const Trace& trace) -> NamedTensors {
+    const Tensor bytes = trace.batch("bytes", DType::u8, {1, model.seq_len});
+    return {{"logits", byte_lm_logits(m, variant, bytes, trace.context)}};
+  };
+  return make_forward(ByteLm(model), forward, {.compile = compile});
+}
+
+ir::Graph byte_lm_traced(const ByteLmOptions& options) {
+  ir::Builder builder("forward");
+  ByteLm model(options.model);
+  nn::bind(model, builder);
+  nn::Context context{.training = true};
+  context.rng.seed = {builder, builder.input("seed", {DType::i64, {}}, "state")};
+  context.rng.step = {builder, builder.input("step", {DType::i64, {}}, "state")};
+  const Tensor bytes =
+      models::byte_lm_input(builder, options.batch_size, options.model.seq_len);
+  const Tensor logits = byte_lm_logits(model, options.variant, bytes, context);
+  builder.output("loss", byte_lm_loss(options.variant, logits, bytes).value());
+  return builder.finish();
+}
+
+void restore_parameters(Step& step, const LoadedCheckpoint& loaded) {
+  for (const StateSlot& slot : step.slots()) {
+    if (slot.path.empty()) continue;
+    copy_checked(find_parameter(loaded, slot.path), step.state(slot.name), slot.path, loaded);
+  }
+}
+
+void restore(Step& step, const LoadedCheckpoint& loaded) {
+  restore_parameters(step, loaded);
+  const auto& saved = loaded.checkpoint.state;
+  for (const StateSlot& slot : step.slots()) {
+    if (!slot.path.empty()) continue;
+    const auto found = saved.find(slot.name);
+    ESPALIER_CHECK(found != saved.end(), ErrorKind::user, "resume",
+                   "the checkpoint has no \"{}\", which this optimizer and precision keep, at {}; "
+                   "resume with the --optimizer, --clip and --dtype of the run",
+                   slot.name, loaded.folder.string());
+    copy_checked(found->second, step.state(slot.name), slot.name, loaded);
+  }
+  for (const auto& [name, tensor] : saved) {
+    const bool known = std::any_of(step.slots().begin(), step.slots().end(),
+                                   [&](const StateSlot& slot) { return slot.name == name; });
+    ESPALIER_CHECK(known, ErrorKind::user, "resume",
+                   "the checkpoint has \"{}\", which this optimizer and precision do not keep, at "
+                   "{}; resume with the --optimizer, --clip and --dtype of the run",
+                   name, loaded.folder.string());
+  }
+}
+
+LoadedCheckpoint open_run(const std::filesystem::path& path) {
+  std::error_code ignored;
+  ESPALIER_CHECK(std::filesystem::is_directory(path, ignored), ErrorKind::user, "checkpoint",
+                 "no folder at {}; give the --save-dir of a run", path.string());
+  if (std::filesystem::exists(path / "state.json", ignored)) return load_checkpoint(path);
+  auto loaded = load_newest(path);
+  ESPALIER_CHECK(loaded.has_value(), ErrorKind::user, "checkpoint",
+                 "no checkpoint in {}; train with --save-dir {} first", path.string(),
+                 path.string());
+  return std::move(*loaded);
+}
+
+ByteLmEvaluator::ByteLmEvaluator(const models::ByteLmConfig& model, models::ByteLmVariant variant,
+                                 int64_t batch, const CompileOptions& compile)
+    : batch_(batch), seq_len_(model.seq_len),
+      step_(byte_lm_loss_step(model, variant, batch, compile)),
+      rows_(static_cast<size_t>(batch * model.seq_len)) {
+  step_.compile();
+}
+
+double ByteLmEvaluator::bits_per_byte(std::span<const uint8_t> bytes, int64_t max_windows,
+                                      const std::function<void(int64_t)>& progress) {
+  auto size = static_cast<int64_t>(bytes.size());
+  if (max_windows > 0) size = std::min(size, max_windows * seq_len_);
+  ESPALIER_CHECK(size > 0, ErrorKind::data, "eval", "there are no bytes to evaluate");
+  const int64_t at_once = batch_ * seq_len_;
+  double nats = 0.0;
+  for (int64_t start = 0; start < size; start += at_once) {
+    const int64_t count = std::min(at_once, size - start);
+    std::fill(rows_.begin(), rows_.end(), uint8_t{0});
+    std::memcpy(rows_.data(), bytes.data() + start, static_cast<size_t>(count));
+    step_.set_batch("bytes", rows_.data());
+    step_.run();
+    // Positions see earlier ones only, so what fills the last window up changes nothing before it.
+    const HostTensor losses = step_.executable().output("losses");
+    for (int64_t i = 0; i < count; ++i) nats += losses.get(i);
+    if (progress) progress(start + count);
+  }
+  return nats / static_cast<double>(size) / std::numbers::ln2;
+}
+
+}  // namespace espalier::train

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole runs through the real program: interrupted ones must end like those that never stopped.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "tests/support/program.h"
+
+namespace espalier::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+std::vector<std::string> run_of(const std::string& dir, const std::string& dtype, int64_t steps,
+                                std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments{
+      "train",   "byte-lm",       "--num-layer", "2",         "--d-model", "32",      "--heads", "2",
+      "--ffn",   "64",            "--seq-len",   "32",        "--batch",   "4",       "--seed",  "7",
+      "--dtype", dtype,           "--steps",     std::to_string(steps),    "--save-dir", dir,
+      "--log-every", "1",         "--peak-gflops", "100",     "--threads", "1"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+void expect_same_checkpoint(const fs::path& a, const fs::path& b) {
+  for (const char* file : {"model.safetensors", "state.safetensors"}) {
+    ASSERT_TRUE(fs::exists(a / file)) << a;
+    ASSERT_TRUE(fs::exists(b / file)) << b;
+    EXPECT_EQ(read_file(a / file), read_file(b / file)) << a << " and " << b << " differ in "
+                                                        << file;
+  }
+}
+
+class Resume : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Resume, IsBitwiseTheRunThatNeverStopped) {
+  Folder folder;
+  ASSERT_EQ(run(run_of(folder / "whole", GetParam(), 10)).code, 0);
+  ASSERT_EQ(run(run_of(folder / "parts", GetParam(), 4)).code, 0);
+  const Ran ran = run({"train", "byte-lm", "--resume", "--save-dir", folder / "parts", "--steps",
+                       "10", "--peak-gflops", "100", "--threads", "1"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("resuming at step 4"), std::string::npos) << ran.out;
+  expect_same_checkpoint(folder / "whole/step-00000010", folder / "parts/step-00000010");
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, Resume, ::testing::Values("float32", "bfloat16", "float16"),
+                         [](const auto& test) { return test.param; });
+
+TEST(Signals, SaveAndLeave) {
+  Folder folder;
+  ASSERT_EQ(run(run_of(folder / "whole", "float32", 40)).code, 0);
+  for (const auto& [number, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+    const std::string dir = folder / ("run" + std::to_string(number));
+    Process process(run_of(dir, "float32", 1000000));
+    while (process.running() && process.out().find("step 3/") == std::string::npos) {
+      std::this_thread::sleep_for(5ms);
+    }
+    process.signal(number);
+    const Ran ran = process.wait();
+    EXPECT_EQ(ran.code, code) << ran.err;
+    EXPECT_NE(ran.out.find("stopped by signal"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.out.find("saved "), std::string::npos) << ran.out;
+    EXPECT_TRUE(fs::exists(fs::path(dir) / "report.html"));
+  }
+}
+
+TEST(Signals, AStoppedRunGoesOnAsIfNothingHappened) {
+  Folder folder;
+  Process process(run_of(folder / "run", "float32", 400));
+  while (process.running() && process.out().find("step 5/") == std::string::npos) {
+    std::this_thread::sleep_for(2ms);
+  }
+  process.signal(SIGINT);
+  const Ran stopped = process.wait();
+  ASSERT_TRUE(stopped.code == 130) << stopped.code << stopped.out << stopped.err;
+  ASSERT_EQ(run({"train", "byte-lm", "--resume", "--save-dir", folder / "run", "--peak-gflops",
+                 "100", "--threads", "1"})
+                .code,
+            0);
+  ASSERT_EQ(run(run_of(folder / "whole", "float32", 400)).code, 0);
+  expect_same_checkpoint(folder / "whole/step-00000400", folder / "run/step-00000400");
+}
+
+// Most of the life of this run is spent writing checkpoints: one after every step.
+TEST(Kill, AtRandomMomentsLosesNothing) {
+  constexpr int kKills = 24;
+  constexpr int64_t kSteps = 120;
+  Folder folder;
+  const std::string dir = folder / "run";
+  std::mt19937 random(20240607);
+  const std::vector<std::string> start = run_of(dir, "float32", kSteps, {"--save-every", "1"});
+  std::vector<std::string> again = start;
+  again.push_back("--resume");
+
+  int kills = 0, in_write = 0;
+  for (int attempt = 0; attempt < 400 && kills < kKills; ++attempt) {
+    Process process(fs::exists(fs::path(dir) / "run.json") ? again : start);
+    // Wait for the first checkpoint of this process, so that each attempt moves forward.
+    while (process.running() && process.out().find("saved ") == std::string::npos) {
+      std::this_thread::sleep_for(1ms);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20000));
+    if (!process.running()) break;
+    process.signal(SIGKILL);
+    process.wait();
+    ++kills;
+    for (const auto& entry : fs::directory_iterator(dir)) {
+      // What a commit leaves behind when it is cut off.
+      in_write += entry.path().filename().string().find("tmp") != std::string::npos;
+    }
+  }
+  const Ran last = run(again);
+  ASSERT_EQ(last.code, 0) << last.err;
+  ASSERT_EQ(run(run_of(folder / "whole", "float32", kSteps)).code, 0);
+  expect_same_checkpoint(fs::path(folder / "whole") / "step-00000120",
+                         fs::path(dir) / "step-00000120");
+  RecordProperty("kills", kills);
+  RecordProperty("in_write", in_write);
+  std::printf("%d kills, %d of them inside a checkpoint write\n", kills, in_write);
+  EXPECT_GE(kills, 20) << "the run ended too early; give it more steps";
+  EXPECT_GT(in_write * 2, kills) << "most kills must land inside a write";
+}
+
+}  // namespace
+}  // namespace espalier::test
