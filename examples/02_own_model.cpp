@@ -2,6 +2,7 @@
 // Defines a model, trains it as one compiled graph, and reads the loss: it learns y = sum of x.
 #include <cstdio>
 
+#include "espalier/base/rng.h"
 #include "espalier/nn/linear.h"
 #include "espalier/train/step.h"
 
