@@ -169,8 +169,7 @@ def check_eval(args):
     with tempfile.NamedTemporaryFile(suffix=".bin") as data:
         data.write(text)
         data.flush()
-        command = [args.espalier, "eval", "byte-lm", "--checkpoint", str(args.folder), "--data", data.name]
-        command += ["--seq_len", str(RUN["seq"]), "--batch_size", "4", "--json"]
+        command = [args.espalier, "eval", str(args.folder), "--data", data.name, "--batch_size", "4", "--json"]
         done = subprocess.run(command, capture_output=True, text=True)
     output = done.stdout + done.stderr
     need(done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{output}")

@@ -24,6 +24,7 @@ void add_generate(Program& program);
 void add_eval(Program& program);
 void add_dump(Program& program);
 void add_check(Program& program);
+void add_curves(Program& program);
 void add_peak(Program& program);
 void add_bench(Program& program);
 
