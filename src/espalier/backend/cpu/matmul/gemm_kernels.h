@@ -49,13 +49,21 @@ struct TileEnd {
   bool relu = false;
 };
 
+/// Memory a tile asks for on its way, for those after it: one line every kFetchEvery steps of k, so
+/// that the requests never queue up in front of the tile's own loads.
+struct TileFetch {
+  const void* first;  // need not be readable
+  int64_t step;       // bytes between lines
+};
+inline constexpr int64_t kFetchEvery = 8;
+
 struct GemmKernels {
   const char* label;
   int64_t mr;  // rows of a tile: broadcast operand
   int64_t nr;  // columns of a tile: vector operand
   /// c[mr, nr] = end(a[kc][mr] * b[kc][nr]); sums over k in order, one fused multiply-add each.
   void (*tile)(int64_t kc, const float* a, const float* b, float* c, int64_t ldc,
-               const TileEnd& end);
+               const TileEnd& end, TileFetch fetch);
   void (*pack_a)(const PackArgs& args);  // panels of mr lanes
   void (*pack_b)(const PackArgs& args);  // panels of nr lanes
   void (*finish)(const FinishArgs& args);

@@ -22,10 +22,11 @@ struct Lanes {
 /// the compiler otherwise renames accumulators between registers, at a cost of a fifth of the
 /// speed.
 template <int MR, int NV, int W>
-void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, const TileEnd& end) {
+void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, const TileEnd& end,
+          TileFetch fetch) {
   using Vector = typename Lanes<W>::Vector;
   using Unaligned = typename Lanes<W>::Unaligned;
-  constexpr int kUnroll = 8;
+  constexpr int kUnroll = kFetchEvery;
   Vector sum[MR][NV] = {};
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i) {
@@ -47,12 +48,15 @@ void tile(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, con
       }
     }
   };
+  const char* next = static_cast<const char*>(fetch.first);
   int64_t k = 0;
   for (; k + kUnroll <= kc; k += kUnroll) {
 #pragma GCC unroll 8
     for (int u = 0; u < kUnroll; ++u) step(u);
     a += kUnroll * MR;
     b += kUnroll * NV * W;
+    __builtin_prefetch(next, 0, 2);
+    next += fetch.step;
   }
   for (; k < kc; ++k, a += MR, b += NV * W) step(0);
   // Plain loops with constant bounds: through a reference the sums would live in memory.

@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t kLine = 16;                      // floats of a cache line
 constexpr int64_t kStageBytes = int64_t{8} << 20;  // packed B kept in the last-level cache
 constexpr int64_t kLongestBlock = 512;             // k of one block
+constexpr int64_t kTurns = 3;                      // stages whose counters are alive
+constexpr int64_t kPackPiece = 16;                 // panels of B packed by one thread at a time
 constexpr double kFlopsPerThread = 1e6;            // below, waking a thread costs more than it does
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -39,18 +41,47 @@ struct PackedGemm::Call {
   float* scratch;
 };
 
+struct alignas(64) PackedGemm::Counters {
+  std::atomic<int64_t> piece{0};     // of packing, next to be taken
+  std::atomic<int64_t> block{0};     // of rows, next to be taken
+  std::atomic<int64_t> finished{0};  // blocks of rows
+  void reset() {
+    piece.store(0, std::memory_order_relaxed);
+    block.store(0, std::memory_order_relaxed);
+    finished.store(0, std::memory_order_relaxed);
+  }
+};
+
 /// The threads that work on one matrix, and this one's place among them.
 struct PackedGemm::Team {
   int rank;
   int size;
-  int thread;  // index of this thread's own scratch
+  int first_thread;  // of the team: rank 0's own scratch
   float* b_buffer;
   int64_t stages = 0;  // passed so far: alternates buffers and counters
+  int thread() const { return first_thread + rank; }
 };
+
+/// Columns [n0, n1) of C and k blocks [kb0, kb1), for which B is packed.
+struct PackedGemm::Stage {
+  const Call& call;
+  const void* a;
+  void* c;
+  float* own_sums;  // this thread's
+  const float* packed;
+  int64_t n0;
+  int64_t n1;
+  int64_t kb0;
+  int64_t kb1;
+  int64_t columns;  // panels of nr columns
+  Counters* counters;
+};
+
+PackedGemm::~PackedGemm() = default;
 
 PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const CpuInfo& cpu,
                        int threads)
-    : desc_(desc), kernels_(kernels), threads_(threads), l2_bytes_(cpu.l2_bytes) {
+    : desc_(desc), kernels_(kernels), threads_(threads) {
   // C^T = B^T A^T: the vector operand must run along the contiguous side of C.
   if (desc.n == 1 || (desc.c.col != 1 && desc.c.row == 1 && desc.m > 1)) {
     swapped_ = true;
@@ -74,8 +105,10 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
   if (a_panel_ / kLine % 2 == 0) a_panel_ += kLine;
   b_panel_ = round_up(blocks.kc * kernels_.nr + kPackSpill, kLine);
   a_floats_ = ceil_div(blocks.mc, kernels_.mr) * a_panel_;
-  if (staged_)
-    stage_floats_ = round_up(blocks.mc, kernels_.mr) * round_up(blocks.stage_n, kernels_.nr);
+  if (staged_) {  // one k block: a column's sums leave at once
+    const int64_t columns = blocks.k_blocks > 1 ? ceil_div(blocks.stage_n, kernels_.nr) : 1;
+    stage_floats_ = round_up(blocks.mc, kernels_.mr) * columns * kernels_.nr;
+  }
   const bool many_stages = blocks.stage_n < desc_.n || blocks.stage_k < blocks.k_blocks ||
                            (desc_.batch() > 1 && !per_matrix_);
   b_floats_ = blocks.stage_k * ceil_div(blocks.stage_n, kernels_.nr) * b_panel_;
@@ -84,6 +117,8 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
   const int64_t bias_floats = desc_.bias ? round_up(std::max(desc_.m, desc_.n), kLine) : 0;
   scratch_bytes_ =
       4 * (bias_floats + teams * buffers * b_floats_ + threads_ * (a_floats_ + stage_floats_));
+  counters_ = std::make_unique<Counters[]>(kTurns * teams);
+  shared_ = std::make_unique<SharedBlock[]>(threads_);
 }
 
 void PackedGemm::choose_blocks(const CpuInfo& cpu) {
@@ -108,161 +143,178 @@ void PackedGemm::choose_blocks(const CpuInfo& cpu) {
   blocks.stage_k = ceil_div(blocks.k_blocks, stages);
 
   const int64_t panels = ceil_div(desc_.m, mr);
-  const int64_t most = std::max<int64_t>(1, cpu.l2_bytes * 3 / 4 / (4 * blocks.kc * mr));
-  const int64_t team = per_matrix_ ? 1 : threads_;
-  blocks.m_tasks = std::min(panels, round_up(ceil_div(panels, most), team));
+  const int64_t most = std::max<int64_t>(1, cpu.l2_bytes * 5 / 8 / (4 * blocks.kc * mr));
+  blocks.m_tasks = ceil_div(panels, most);
   blocks.mc = ceil_div(panels, blocks.m_tasks) * mr;
-  // Few rows: cut columns as well, so that every thread has two pieces.
-  blocks.n_tasks = 1;
-  if (blocks.m_tasks < team) {
-    blocks.n_tasks = std::min(ceil_div(blocks.stage_n, nr), ceil_div(2 * team, blocks.m_tasks));
-  }
 }
 
-void PackedGemm::pack_stage(const Call& call, const void* b, int64_t n0, int64_t n1, int64_t kb0,
-                            int64_t kb1, float* packed, const Team& team) const {
-  (void)call;
-  const int64_t nr = kernels_.nr, panels = ceil_div(n1 - n0, nr);
-  // One piece of packing is a run of panels in one k block.
-  const int64_t pieces = std::min<int64_t>(panels, std::max<int64_t>(1, team.size));
-  for (int64_t kb = kb0; kb < kb1; ++kb) {
-    const int64_t k0 = kb * blocks_.kc;
-    for (int64_t piece = team.rank; piece < pieces; piece += team.size) {
-      const int64_t p0 = part(panels, pieces, piece), p1 = part(panels, pieces, piece + 1);
-      const int64_t lane = n0 + p0 * nr;
-      kernels_.pack_b({.src = at(b, desc_.b_dtype, lane * desc_.b.col + k0 * desc_.b.row),
-                       .dtype = desc_.b_dtype,
-                       .lane_stride = desc_.b.col,
-                       .k_stride = desc_.b.row,
-                       .lanes = std::min(n1, n0 + p1 * nr) - lane,
-                       .kc = std::min(blocks_.kc, desc_.k - k0),
-                       .dst = packed + ((kb - kb0) * panels + p0) * b_panel_,
-                       .panel_stride = b_panel_});
-    }
-  }
+void PackedGemm::pack_piece(const Stage& stage, const void* b, int64_t piece, float* packed) const {
+  const int64_t nr = kernels_.nr, pieces = ceil_div(stage.columns, kPackPiece);
+  const int64_t kb = stage.kb0 + piece / pieces, k0 = kb * blocks_.kc;
+  const int64_t p0 = piece % pieces * kPackPiece;
+  const int64_t p1 = std::min(stage.columns, p0 + kPackPiece);
+  const int64_t lane = stage.n0 + p0 * nr;
+  kernels_.pack_b({.src = at(b, desc_.b_dtype, lane * desc_.b.col + k0 * desc_.b.row),
+                   .dtype = desc_.b_dtype,
+                   .lane_stride = desc_.b.col,
+                   .k_stride = desc_.b.row,
+                   .lanes = std::min(stage.n1, stage.n0 + p1 * nr) - lane,
+                   .kc = std::min(blocks_.kc, desc_.k - k0),
+                   .dst = packed + ((kb - stage.kb0) * stage.columns + p0) * b_panel_,
+                   .panel_stride = b_panel_});
 }
 
-void PackedGemm::finish(const Call& call, const float* acc, int64_t acc_stride, void* c, int64_t m0,
+void PackedGemm::finish(const Stage& stage, const float* acc, int64_t acc_stride, int64_t m0,
                         int64_t m1, int64_t n0, int64_t n1, bool add_c) const {
+  const float* bias = stage.call.bias;
   kernels_.finish({.acc = acc,
                    .acc_stride = acc_stride,
-                   .c = at(c, desc_.c_dtype, m0 * desc_.c.row + n0 * desc_.c.col),
+                   .c = at(stage.c, desc_.c_dtype, m0 * desc_.c.row + n0 * desc_.c.col),
                    .dtype = desc_.c_dtype,
                    .row_stride = desc_.c.row,
                    .col_stride = desc_.n == 1 ? 1 : desc_.c.col,
                    .rows = m1 - m0,
                    .cols = n1 - n0,
-                   .bias = call.bias ? call.bias + (swapped_ ? m0 : n0) : nullptr,
+                   .bias = bias ? bias + (swapped_ ? m0 : n0) : nullptr,
                    .bias_per_row = swapped_,
                    .add_c = add_c,
                    .activation = desc_.activation});
 }
 
-void PackedGemm::run_task(const Call& call, const void* a, void* c, const float* packed,
-                          int64_t task, int64_t n0, int64_t n1, int64_t kb0, int64_t kb1,
-                          const Team& team) const {
+void PackedGemm::run_column(const Stage& stage, const BlockOfRows& block, int64_t column) const {
   const int64_t mr = kernels_.mr, nr = kernels_.nr;
-  const int64_t row_panels = ceil_div(desc_.m, mr), col_panels = ceil_div(n1 - n0, nr);
-  const int64_t mt = task / blocks_.n_tasks, nt = task % blocks_.n_tasks;
-  const int64_t m0 = part(row_panels, blocks_.m_tasks, mt) * mr;
-  const int64_t m1 = std::min(desc_.m, part(row_panels, blocks_.m_tasks, mt + 1) * mr);
-  const int64_t j0 = part(col_panels, blocks_.n_tasks, nt);
-  const int64_t j1 = part(col_panels, blocks_.n_tasks, nt + 1);
-  float* own = call.scratch + team.thread * (a_floats_ + stage_floats_);
-  float* sums = own + a_floats_;  // [mc, (j1 - j0) * nr] when staged
-  const int64_t sums_stride = (j1 - j0) * nr;
+  const int64_t kb = block.kb, kc = std::min(blocks_.kc, desc_.k - kb * blocks_.kc);
+  const bool last = kb + 1 == blocks_.k_blocks;
+  const float* b_panel = stage.packed + ((kb - stage.kb0) * stage.columns + column) * b_panel_;
+  const int64_t n = stage.n0 + column * nr, cols = std::min(nr, stage.n1 - n);
+  const int64_t tiles = ceil_div(block.m1 - block.m0, mr);
+  float* sums = blocks_.k_blocks > 1 ? block.sums + column * blocks_.mc * nr : stage.own_sums;
   alignas(64) float edge[14 * 32];
-
-  for (int64_t kb = kb0; kb < kb1; ++kb) {
-    const int64_t k0 = kb * blocks_.kc;
-    const int64_t kc = std::min(blocks_.kc, desc_.k - k0);
-    const bool last = kb + 1 == blocks_.k_blocks;
-    kernels_.pack_a({.src = at(a, desc_.a_dtype, m0 * desc_.a.row + k0 * desc_.a.col),
-                     .dtype = desc_.a_dtype,
-                     .lane_stride = desc_.a.row,
-                     .k_stride = desc_.a.col,
-                     .lanes = m1 - m0,
-                     .kc = kc,
-                     .dst = own,
-                     .panel_stride = a_panel_});
-    for (int64_t j = j0; j < j1; ++j) {
-      const float* b_panel = packed + ((kb - kb0) * col_panels + j) * b_panel_;
-      const int64_t n = n0 + j * nr, cols = std::min(nr, n1 - n);
-      const int64_t tiles = ceil_div(m1 - m0, mr), lines = kc * nr / kLine;
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t m = m0 + i * mr, rows = std::min(mr, m1 - m);
-        const float* a_panel = own + i * a_panel_;
-        // Each tile fetches its share of the next panel of B: worth 2 to 3 % (measured).
-        for (int64_t x = part(lines, tiles, i); x < part(lines, tiles, i + 1); ++x) {
-          __builtin_prefetch(b_panel + b_panel_ + x * kLine, 0, 2);
-        }
-        if (staged_) {
-          kernels_.tile(kc, a_panel, b_panel, sums + i * mr * sums_stride + (j - j0) * nr,
-                        sums_stride, {.accumulate = kb > 0});
-          continue;
-        }
-        const bool add = kb > 0 || desc_.accumulate;
-        float* out = static_cast<float*>(c) + m * desc_.c.row + n;
-        if (rows == mr && cols == nr) {
-          TileEnd end{.accumulate = add};
-          if (last && inside_tile_) {
-            if (call.bias) end.bias = call.bias + n;
-            end.relu = desc_.activation == Activation::relu;
-          }
-          kernels_.tile(kc, a_panel, b_panel, out, desc_.c.row, end);
-          if (inside_tile_) continue;
-        } else {
-          kernels_.tile(kc, a_panel, b_panel, edge, nr, {});
-          for (int64_t r = 0; r < rows; ++r) {
-            float* line = out + r * desc_.c.row;
-            for (int64_t x = 0; x < cols; ++x) line[x] = edge[r * nr + x] + (add ? line[x] : 0.0f);
-          }
-        }
-        if (last && epilogue_) finish(call, out, desc_.c.row, c, m, m + rows, n, n + cols, false);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t m = block.m0 + i * mr, rows = std::min(mr, block.m1 - m);
+    const float* a_panel = block.a + i * a_panel_;
+    // The first tiles fetch the next panel of B.
+    const int64_t fetched = i * (kc / kFetchEvery) * kLine;
+    const TileFetch fetch =
+        fetched < kc * nr ? TileFetch{b_panel + b_panel_ + fetched, 64} : TileFetch{b_panel, 0};
+    if (staged_) {
+      kernels_.tile(kc, a_panel, b_panel, sums + i * mr * nr, nr, {.accumulate = kb > 0}, fetch);
+      continue;
+    }
+    const bool add = kb > 0 || desc_.accumulate;
+    float* out = static_cast<float*>(stage.c) + m * desc_.c.row + n;
+    if (rows == mr && cols == nr) {
+      TileEnd end{.accumulate = add};
+      if (last && inside_tile_) {
+        if (stage.call.bias) end.bias = stage.call.bias + n;
+        end.relu = desc_.activation == Activation::relu;
+      }
+      kernels_.tile(kc, a_panel, b_panel, out, desc_.c.row, end, fetch);
+      if (inside_tile_) continue;
+    } else {
+      kernels_.tile(kc, a_panel, b_panel, edge, nr, {}, fetch);
+      for (int64_t r = 0; r < rows; ++r) {
+        float* line = out + r * desc_.c.row;
+        for (int64_t x = 0; x < cols; ++x) line[x] = edge[r * nr + x] + (add ? line[x] : 0.0f);
       }
     }
-    if (staged_ && last) {
-      finish(call, sums, sums_stride, c, m0, m1, n0 + j0 * nr, std::min(n1, n0 + j1 * nr),
-             desc_.accumulate);
+    if (last && epilogue_) finish(stage, out, desc_.c.row, m, m + rows, n, n + cols, false);
+  }
+  if (staged_ && last) {
+    finish(stage, sums, nr, block.m0, block.m1, n, n + cols, desc_.accumulate);
+  }
+}
+
+void PackedGemm::run_blocks(const Stage& stage, const Team& team) {
+  const int64_t mr = kernels_.mr, panels = ceil_div(desc_.m, mr), tasks = blocks_.m_tasks;
+  SharedBlock* shared = &shared_[team.first_thread];
+  SharedBlock& own = shared[team.rank];
+  float* packed_a = stage.call.scratch + team.thread() * (a_floats_ + stage_floats_);
+  BlockOfRows block{.a = packed_a, .sums = packed_a + a_floats_};
+  BlockOfRows taken;
+  int64_t remaining;
+  const auto rows_of = [&](int64_t task, int64_t* m0, int64_t* m1) {
+    *m0 = part(panels, tasks, task) * mr;
+    *m1 = std::min(desc_.m, part(panels, tasks, task + 1) * mr);
+  };
+  const auto source = [&](int64_t m0, int64_t kb) {
+    return at(stage.a, desc_.a_dtype, m0 * desc_.a.row + kb * blocks_.kc * desc_.a.col);
+  };
+  int64_t next = stage.counters->block.fetch_add(1, std::memory_order_relaxed);
+  while (next < tasks) {
+    rows_of(next, &block.m0, &block.m1);
+    next = stage.counters->block.fetch_add(1, std::memory_order_relaxed);
+    for (block.kb = stage.kb0; block.kb < stage.kb1; ++block.kb) {
+      const int64_t kc = std::min(blocks_.kc, desc_.k - block.kb * blocks_.kc);
+      kernels_.pack_a({.src = source(block.m0, block.kb),
+                       .dtype = desc_.a_dtype,
+                       .lane_stride = desc_.a.row,
+                       .k_stride = desc_.a.col,
+                       .lanes = block.m1 - block.m0,
+                       .kc = kc,
+                       .dst = packed_a,
+                       .panel_stride = a_panel_});
+      own.open(block, stage.columns);
+      while (own.take(&taken, &remaining)) {
+        run_column(stage, taken, stage.columns - remaining);
+        own.finish_column();
+      }
+      while (!own.finished()) __builtin_ia32_pause();
     }
+    stage.counters->finished.fetch_add(1, std::memory_order_release);
+  }
+  // Nothing left to start: help the others.
+  while (stage.counters->finished.load(std::memory_order_acquire) < tasks) {
+    bool helped = false;
+    for (int i = 1; i < team.size; ++i) {
+      SharedBlock& other = shared[(team.rank + i) % team.size];
+      if (!other.take(&taken, &remaining)) continue;
+      run_column(stage, taken, stage.columns - remaining);
+      other.finish_column();
+      helped = true;
+      break;
+    }
+    if (!helped) __builtin_ia32_pause();
   }
 }
 
 void PackedGemm::run_matrix(const Call& call, int64_t batch, Team& team) {
   const int64_t outer = batch / desc_.batch_inner, inner = batch % desc_.batch_inner;
-  const void* a = at(call.a, desc_.a_dtype, outer * desc_.a.outer + inner * desc_.a.inner);
   const void* b = at(call.b, desc_.b_dtype, outer * desc_.b.outer + inner * desc_.b.inner);
-  void* c = at(call.c, desc_.c_dtype, outer * desc_.c.outer + inner * desc_.c.inner);
-  const int64_t tasks = blocks_.m_tasks * blocks_.n_tasks;
-  for (int64_t n0 = 0; n0 < desc_.n; n0 += blocks_.stage_n) {
-    const int64_t n1 = std::min(desc_.n, n0 + blocks_.stage_n);
-    for (int64_t kb0 = 0; kb0 < blocks_.k_blocks; kb0 += blocks_.stage_k) {
-      const int64_t kb1 = std::min(blocks_.k_blocks, kb0 + blocks_.stage_k);
-      const int64_t turn = team.stages++ % 2;
-      const float* packed;
+  Stage stage{
+      .call = call,
+      .a = at(call.a, desc_.a_dtype, outer * desc_.a.outer + inner * desc_.a.inner),
+      .c = at(call.c, desc_.c_dtype, outer * desc_.c.outer + inner * desc_.c.inner),
+      .own_sums = call.scratch + team.thread() * (a_floats_ + stage_floats_) + a_floats_,
+  };
+  Counters* counters = &counters_[kTurns * team.first_thread];
+  for (stage.n0 = 0; stage.n0 < desc_.n; stage.n0 += blocks_.stage_n) {
+    stage.n1 = std::min(desc_.n, stage.n0 + blocks_.stage_n);
+    stage.columns = ceil_div(stage.n1 - stage.n0, kernels_.nr);
+    for (stage.kb0 = 0; stage.kb0 < blocks_.k_blocks; stage.kb0 += blocks_.stage_k) {
+      stage.kb1 = std::min(blocks_.k_blocks, stage.kb0 + blocks_.stage_k);
+      const int64_t turn = team.stages++;
+      stage.counters = &counters[turn % kTurns];
       if (call.packed) {
-        packed =
+        stage.packed =
             static_cast<const float*>(call.packed) +
-            (n0 / kernels_.nr * blocks_.k_blocks + kb0 * ceil_div(n1 - n0, kernels_.nr)) * b_panel_;
+            (stage.n0 / kernels_.nr * blocks_.k_blocks + stage.kb0 * stage.columns) * b_panel_;
       } else {
-        float* buffer = team.b_buffer + (team.size > 1 ? turn * b_floats_ : 0);
-        pack_stage(call, b, n0, n1, kb0, kb1, buffer, team);
-        packed = buffer;
-      }
-      if (team.size == 1) {
-        for (int64_t task = 0; task < tasks; ++task) {
-          run_task(call, a, c, packed, task, n0, n1, kb0, kb1, team);
+        float* buffer = team.b_buffer + (team.size > 1 ? turn % 2 * b_floats_ : 0);
+        const int64_t pieces = ceil_div(stage.columns, kPackPiece) * (stage.kb1 - stage.kb0);
+        for (;;) {
+          const int64_t piece = stage.counters->piece.fetch_add(1, std::memory_order_relaxed);
+          if (piece >= pieces) break;
+          pack_piece(stage, b, piece, buffer);
         }
-        continue;
+        stage.packed = buffer;
       }
+      if (team.size > 1) {
 #pragma omp barrier
-      // Everyone has left the stage before: its counter can serve the next one.
-      if (team.rank == 0) next_[1 - turn].store(0, std::memory_order_relaxed);
-      for (;;) {
-        const int64_t task = next_[turn].fetch_add(1, std::memory_order_relaxed);
-        if (task >= tasks) break;
-        run_task(call, a, c, packed, task, n0, n1, kb0, kb1, team);
       }
+      // Everyone has left the stage before: its counters can serve the next but one.
+      if (team.rank == 0) counters[(turn + 2) % kTurns].reset();
+      run_blocks(stage, team);
     }
   }
 }
@@ -274,12 +326,14 @@ int64_t PackedGemm::packed_b_bytes() const {
 
 void PackedGemm::pack_b(const void* b, void* packed) const {
   float* out = static_cast<float*>(packed);
-  const Team team{.rank = 0, .size = 1, .thread = 0, .b_buffer = nullptr};
   const Call call{};
-  for (int64_t n0 = 0; n0 < desc_.n; n0 += blocks_.stage_n) {
-    const int64_t n1 = std::min(desc_.n, n0 + blocks_.stage_n);
-    pack_stage(call, b, n0, n1, 0, blocks_.k_blocks, out, team);
-    out += blocks_.k_blocks * ceil_div(n1 - n0, kernels_.nr) * b_panel_;
+  Stage stage{.call = call, .kb0 = 0, .kb1 = blocks_.k_blocks};
+  for (stage.n0 = 0; stage.n0 < desc_.n; stage.n0 += blocks_.stage_n) {
+    stage.n1 = std::min(desc_.n, stage.n0 + blocks_.stage_n);
+    stage.columns = ceil_div(stage.n1 - stage.n0, kernels_.nr);
+    const int64_t pieces = ceil_div(stage.columns, kPackPiece) * blocks_.k_blocks;
+    for (int64_t piece = 0; piece < pieces; ++piece) pack_piece(stage, b, piece, out);
+    out += blocks_.k_blocks * stage.columns * b_panel_;
   }
 }
 
@@ -309,34 +363,36 @@ void PackedGemm::run(const void* a, const void* b, const void* packed, const voi
   base += per_team * (per_matrix_ ? threads_ : 1);
   const Call call{a, b, packed, bias_values, c, base};
   const int64_t batch = desc_.batch();
+  const int64_t sets = kTurns * (per_matrix_ ? threads_ : 1);
+  for (int64_t i = 0; i < sets; ++i) counters_[i].reset();
   if (threads == 1) {
-    Team team{.rank = 0, .size = 1, .thread = 0, .b_buffer = b_buffers};
+    Team team{.rank = 0, .size = 1, .first_thread = 0, .b_buffer = b_buffers};
     for (int64_t i = 0; i < batch; ++i) run_matrix(call, i, team);
     return;
   }
-  next_[0].store(0, std::memory_order_relaxed);
-  next_[1].store(0, std::memory_order_relaxed);
+  next_matrix_.store(0, std::memory_order_relaxed);
 #pragma omp parallel num_threads(threads)
   {
     const int rank = omp_get_thread_num(), size = omp_get_num_threads();
     if (per_matrix_) {
-      Team team{.rank = 0, .size = 1, .thread = rank, .b_buffer = b_buffers + rank * per_team};
+      Team team{
+          .rank = 0, .size = 1, .first_thread = rank, .b_buffer = b_buffers + rank * per_team};
       for (;;) {
-        const int64_t i = next_[0].fetch_add(1, std::memory_order_relaxed);
+        const int64_t i = next_matrix_.fetch_add(1, std::memory_order_relaxed);
         if (i >= batch) break;
         run_matrix(call, i, team);
       }
     } else {
-      Team team{.rank = rank, .size = size, .thread = rank, .b_buffer = b_buffers};
+      Team team{.rank = rank, .size = size, .first_thread = 0, .b_buffer = b_buffers};
       for (int64_t i = 0; i < batch; ++i) run_matrix(call, i, team);
     }
   }
 }
 
 std::string PackedGemm::describe() const {
-  return fmt::format("packed gemm {}{}, kc {} x {}, mc {}, stage {} x {} blocks, tasks {} x {}{}",
+  return fmt::format("packed gemm {}{}, kc {} x {}, mc {}, stage {} x {} blocks, {} row blocks{}",
                      kernels_.label, swapped_ ? " transposed" : "", blocks_.kc, blocks_.k_blocks,
-                     blocks_.mc, blocks_.stage_n, blocks_.stage_k, blocks_.m_tasks, blocks_.n_tasks,
+                     blocks_.mc, blocks_.stage_n, blocks_.stage_k, blocks_.m_tasks,
                      per_matrix_ ? ", threads over the batch" : "");
 }
 

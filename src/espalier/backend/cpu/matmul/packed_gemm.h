@@ -9,11 +9,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/backend/cpu/matmul/gemm_kernels.h"
 #include "espalier/backend/cpu/matmul/matmul_desc.h"
+#include "espalier/backend/cpu/matmul/shared_block.h"
 
 namespace espalier::cpu {
 
@@ -21,16 +23,16 @@ namespace espalier::cpu {
 struct GemmBlocks {
   int64_t kc;  // one k block: long enough to hide the reading and writing of C
   int64_t k_blocks;
-  int64_t mc;       // rows packed at a time: three quarters of L2
+  int64_t mc;       // rows packed at a time: five eighths of L2
   int64_t stage_k;  // k blocks of B packed at a time, so that they stay in the last cache
   int64_t stage_n;  // columns of B packed at a time
-  int64_t m_tasks;  // C is cut into m_tasks x n_tasks pieces of work per stage
-  int64_t n_tasks;
+  int64_t m_tasks;  // rows of C are cut into this many blocks per stage
 };
 
 class PackedGemm {
  public:
   PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const CpuInfo& cpu, int threads);
+  ~PackedGemm();
 
   int64_t scratch_bytes() const { return scratch_bytes_; }
   /// Bytes of one B packed beforehand; 0 where this product cannot use one.
@@ -45,14 +47,15 @@ class PackedGemm {
  private:
   struct Call;
   struct Team;
+  struct Stage;
+  struct Counters;
   void choose_blocks(const CpuInfo& cpu);
   void run_matrix(const Call& call, int64_t batch, Team& team);
-  void pack_stage(const Call& call, const void* b, int64_t n0, int64_t n1, int64_t kb0, int64_t kb1,
-                  float* packed, const Team& team) const;
-  void run_task(const Call& call, const void* a, void* c, const float* packed, int64_t task,
-                int64_t n0, int64_t n1, int64_t kb0, int64_t kb1, const Team& team) const;
-  void finish(const Call& call, const float* acc, int64_t acc_stride, void* c, int64_t m0,
-              int64_t m1, int64_t n0, int64_t n1, bool add_c) const;
+  void pack_piece(const Stage& stage, const void* b, int64_t piece, float* packed) const;
+  void run_blocks(const Stage& stage, const Team& team);
+  void run_column(const Stage& stage, const BlockOfRows& block, int64_t column) const;
+  void finish(const Stage& stage, const float* acc, int64_t acc_stride, int64_t m0, int64_t m1,
+              int64_t n0, int64_t n1, bool add_c) const;
 
   MatmulDesc desc_;  // columns of C contiguous where possible: operands swapped if need be
   bool swapped_ = false;
@@ -62,7 +65,6 @@ class PackedGemm {
   bool per_matrix_ = false;   // threads share out the batch instead of each matrix
   const GemmKernels& kernels_;
   int threads_;
-  int64_t l2_bytes_;
   GemmBlocks blocks_{};
   int64_t a_panel_ = 0;  // floats of one packed panel of A
   int64_t b_panel_ = 0;
@@ -70,7 +72,9 @@ class PackedGemm {
   int64_t stage_floats_ = 0;  // per thread
   int64_t b_floats_ = 0;      // per team, both halves of the double buffer
   int64_t scratch_bytes_ = 0;
-  std::atomic<int64_t> next_[2]{};
+  std::atomic<int64_t> next_matrix_{0};
+  std::unique_ptr<Counters[]> counters_;   // per team, two each
+  std::unique_ptr<SharedBlock[]> shared_;  // per thread
 };
 
 }  // namespace espalier::cpu
