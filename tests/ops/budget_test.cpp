@@ -30,17 +30,50 @@ TEST(Budgets, HoldARealF32Machine) {
 }
 
 TEST(Budgets, HoldRandomGraphsOnARealF32Machine) {
-  for (uint64_t seed = 0; seed < 60; ++seed) {
-    SCOPED_TRACE(seed);
-    const ir::Graph graph = random_graph(seed);
-    const auto inputs = random_inputs(graph, seed);
-    const Budgeted budgeted = budgets(graph, inputs);
-    const auto machine =
-        interp::evaluate(decomposed(graph), inputs, {.round_f32 = true, .watch = {}});
-    for (size_t i = 0; i < machine.size(); ++i) {
-      EXPECT_TRUE(within(machine[i].data, budgeted.want[i].data, budgeted.budget[i]));
+  for (const RandomGraphOptions& options :
+       {RandomGraphOptions{}, RandomGraphOptions{.gradients = true},
+        RandomGraphOptions{.training = true}}) {
+    size_t elements = 0, narrow = 0;
+    for (uint64_t seed = 0; seed < 60; ++seed) {
+      SCOPED_TRACE(seed);
+      const ir::Graph graph = random_graph(seed, options);
+      const auto inputs = random_inputs(graph, seed);
+      const Budgeted budgeted = budgets(graph, inputs);
+      const auto machine =
+          interp::evaluate(decomposed(graph), inputs, {.round_f32 = true, .watch = {}});
+      for (size_t i = 0; i < machine.size(); ++i) {
+        const std::vector<double>& want = budgeted.want[i].data;
+        EXPECT_TRUE(within(machine[i].data, want, budgeted.budget[i]));
+        double largest = 0.0;
+        for (double x : want) largest = std::max(largest, std::abs(x));
+        for (double e : budgeted.budget[i]) narrow += e <= 1e-3 * largest;
+        elements += want.size();
+      }
     }
+    EXPECT_GE(static_cast<double>(narrow), 0.97 * static_cast<double>(elements))
+        << options.gradients << options.training;
   }
+}
+
+TEST(Budgets, ANearTieMakesAGradientOfMaxUncertainAndAClearOneDoesNot) {
+  const auto budget_of_gradient = [](double second) {
+    ir::Builder builder("max");
+    const Tensor x(builder, builder.input("x", {DType::f32, {3}}, "batch"));
+    const Tensor loss = reduce_max(exp(x), {0});
+    const ir::Value wrt[] = {x.value()};
+    builder.output("g", autodiff::gradients(builder, loss.value(), wrt)[0]);
+    std::vector<DoubleTensor> inputs(1);
+    inputs[0].type = {DType::f32, {3}};
+    inputs[0].data = {1.0, second, 0.0};
+    return budgets(builder.finish(), inputs).budget[0];
+  };
+  const std::vector<double> clear = budget_of_gradient(0.5);
+  EXPECT_LT(clear[0], 1e-5);
+  EXPECT_EQ(clear[1], 0.0);
+  const std::vector<double> tie = budget_of_gradient(1.0 + 0x1p-23);
+  EXPECT_EQ(tie[0], HUGE_VAL);  // one or two share the gradient; the division has no bound
+  EXPECT_EQ(tie[1], HUGE_VAL);
+  EXPECT_EQ(tie[2], HUGE_VAL);  // 0 times what has no bound
 }
 
 /// One element of a result, off by `share` of the largest magnitude in it.

@@ -15,6 +15,7 @@ struct RandomGraphOptions {
   bool composites = true;      // layer_norm, rms_norm, softmax, softmax_cross_entropy, attention
   bool random = true;          // random_uniform, dropout
   bool gradients = false;      // also a loss and its gradients of all float inputs
+  bool training = false;       // and an optimizer's step: parameters and moments change in place
   bool low_precision = false;  // conversions to bf16 and back
 };
 
@@ -33,6 +34,9 @@ class RandomGraph {
     seed_ = input("seed", {DType::i64, {}}, "scalar");
     step_ = input("step", {DType::i64, {}}, "scalar");
     const std::vector<Tensor> inputs = values_;
+    if (options_.training) {
+      for (int i = 0; i < 2; ++i) values_.push_back(linear_step(values_[0]));
+    }
     for (int i = 0; i < options_.steps; ++i) step();
     outputs(inputs);
     return builder_.finish();
@@ -200,12 +204,16 @@ class RandomGraph {
       }
       case 1:
         return dot(tanh(x), x, {{}, {}, {0}, {0}}) * 0.3;
-      default: {
-        const Tensor w = input(fmt::format("w{}", builder_.graph().nodes().size()), {DType::f32, {3, x.size(-1)}}, "parameter");
-        weights_.push_back(w);
-        return linear(x, tanh(w)) * 0.3;
-      }
+      default:
+        return linear_step(x);
     }
+  }
+
+  Tensor linear_step(Tensor x) {
+    const Tensor w = input(fmt::format("w{}", builder_.graph().nodes().size()),
+                           {DType::f32, {3, x.size(-1)}}, "parameter");
+    weights_.push_back(w);
+    return linear(x, tanh(w)) * 0.3;
   }
 
   Tensor other_step() {
@@ -269,7 +277,7 @@ class RandomGraph {
       builder_.output(fmt::format("y{}", i), values_[i].value());
     }
     for (int i = 0; i < 2; ++i) builder_.output(fmt::format("z{}", i), any().value());
-    if (options_.gradients) gradient_outputs(inputs);
+    if (options_.gradients || options_.training) gradient_outputs(inputs);
     builder_.output("state",
                     (state_ * 0.5 + broadcast_to(mean_all(values_.back()), {3, 4})).value(),
                     state_.value());
@@ -286,9 +294,37 @@ class RandomGraph {
     for (const Tensor& x : inputs) wrt.push_back(x.value());
     for (const Tensor& x : weights_) wrt.push_back(x.value());
     builder_.output("loss", loss.value());
+    const std::vector<ir::Value> gradients = autodiff::gradients(builder_, loss.value(), wrt);
+    if (options_.training) {
+      update(std::span(gradients).last(weights_.size()));
+      return;
+    }
     int count = 0;
-    for (ir::Value g : autodiff::gradients(builder_, loss.value(), wrt)) {
-      builder_.output(fmt::format("g{}", count++), g);
+    for (ir::Value g : gradients) builder_.output(fmt::format("g{}", count++), g);
+  }
+
+  /// Clips by the global norm, then moves the weights as Adam does.
+  void update(std::span<const ir::Value> gradients) {
+    Tensor squares = constant(builder_, 1e-3);
+    for (ir::Value v : gradients) {
+      const Tensor g(builder_, v);
+      squares = squares + reduce_sum(g * g, {0, 1});
+    }
+    const Tensor scale = minimum(constant(builder_, 1.0), rsqrt(squares) * 0.5);
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const Tensor w = weights_[i];
+      const ir::TensorType type{DType::f32, w.shape()};
+      const Tensor m = input(fmt::format("m{}", i), type, "state");
+      const Tensor v = input(fmt::format("v{}", i), type, "state");
+      const Tensor g = Tensor(builder_, gradients[i]) * broadcast_to(scale, w.shape());
+      const Tensor moment = m * 0.9 + g * 0.1;
+      const Tensor square = abs(v) * 0.99 + g * g * 0.01;
+      const auto replace = [&](const char* name, Tensor with, Tensor what) {
+        builder_.output(fmt::format("{}{}", name, i), with.value(), what.value());
+      };
+      replace("m", moment, m);
+      replace("v", square, v);
+      replace("w", w - moment * 0.01 / (sqrt(square) + 1e-3), w);
     }
   }
 
