@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/base/glob.h"
 
+#include <algorithm>
+
 #include "espalier/base/error.h"
 
 namespace espalier {
@@ -21,6 +23,10 @@ Glob::Glob(std::string pattern) : pattern_(std::move(pattern)) {
       tokens_.push_back({Kind::literal, c});
     }
   }
+  size_t first = tokens_.size();
+  while (first > 0 && tokens_[first - 1].kind == Kind::literal) --first;
+  for (size_t i = first; i < tokens_.size(); ++i) tail_ += tokens_[i].literal;
+  only_tail_ = first == 1 && tokens_[0].kind == Kind::star;
 }
 
 size_t Glob::compile_set(size_t open) {
@@ -66,6 +72,8 @@ bool Glob::accepts(const Token& token, char c) const {
 }
 
 bool Glob::matches(std::string_view path) const {
+  if (!path.ends_with(tail_)) return false;
+  if (only_tail_) return true;
   // Only the last star is ever widened: an earlier one already matched its shortest prefix.
   constexpr size_t kNone = static_cast<size_t>(-1);
   size_t token = 0, position = 0;
@@ -86,6 +94,39 @@ bool Glob::matches(std::string_view path) const {
   }
   while (token < tokens_.size() && tokens_[token].kind == Kind::star) ++token;
   return token == tokens_.size();
+}
+
+int64_t Glob::edits_to_match(std::string_view path) const {
+  // Edit distance (Levenshtein) where a star takes any run for nothing; one row a token.
+  std::vector<int64_t> row(path.size() + 1), above(path.size() + 1);
+  for (size_t j = 0; j <= path.size(); ++j) above[j] = static_cast<int64_t>(j);
+  for (const Token& token : tokens_) {
+    const bool star = token.kind == Kind::star;
+    row[0] = above[0] + (star ? 0 : 1);
+    for (size_t j = 1; j <= path.size(); ++j) {
+      if (star) {
+        row[j] = std::min(above[j], row[j - 1]);
+        continue;
+      }
+      const int64_t replaced = above[j - 1] + (accepts(token, path[j - 1]) ? 0 : 1);
+      row[j] = std::min({replaced, above[j] + 1, row[j - 1] + 1});
+    }
+    std::swap(row, above);
+  }
+  return above[path.size()];
+}
+
+std::string Glob::nearest_hint(std::span<const std::string> paths) const {
+  const std::string* best = nullptr;
+  int64_t fewest = 0;
+  for (const std::string& path : paths) {
+    const int64_t edits = edits_to_match(path);
+    if (best == nullptr || edits < fewest) {
+      best = &path;
+      fewest = edits;
+    }
+  }
+  return best == nullptr ? std::string() : fmt::format("; nearest: {}", *best);
 }
 
 }  // namespace espalier

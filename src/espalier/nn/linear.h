@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "espalier/nn/module.h"
+#include "espalier/nn/module_ref.h"
 #include "espalier/nn/scheme.h"
 
 namespace espalier::nn {
@@ -18,6 +18,7 @@ struct Linear : Module<Linear> {
   Param weight;               // [out, in]
   std::optional<Param> bias;  // [out]
   static constexpr auto fields = nn::fields(&Linear::weight, "weight", &Linear::bias, "bias");
+  static constexpr std::array parallel{ParallelDims{"weight", 0, 1}, ParallelDims{"bias", 0, -1}};
 
   Linear() = default;
   Linear(int64_t in, int64_t out, const LinearOptions& options = {})

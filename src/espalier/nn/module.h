@@ -7,16 +7,20 @@
 //     Tensor operator()(Tensor x) const { return down(relu(up(x))); }
 //   };
 //
-// A field is a Param, a module, a std::vector of those (items are named by their index) or a
-// std::optional of one. Paths are joined by '.': "layers.0.mlp.up.weight". The walks below are
-// resolved when the program is compiled; a field that is left out of the list is plain data that
-// is copied with the module (sizes, rates).
+// A field is a Param, a module, a std::vector of those (items are named by their index), a
+// std::optional of one, or a Shared module, which several fields may hold. Paths are joined by '.':
+// "layers.0.mlp.up.weight". The walks below are resolved when the program is compiled; a field that
+// is left out of the list is plain data that is copied with the module (sizes, rates).
+//
+// tree.h changes trees; shard_plan.h places their parameters on a mesh.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,6 +40,23 @@ struct Field {
   std::string_view name;
 };
 
+/// A module that several fields hold. Walks visit it once, at its first path. Copies of a tree hold
+/// the same module; the functions of tree.h and shard_plan.h give their result modules of its own.
+template <typename T>
+class Shared {
+ public:
+  Shared() = default;
+  explicit Shared(T module) : module_(std::make_shared<T>(std::move(module))) {}
+  explicit Shared(std::shared_ptr<T> module) : module_(std::move(module)) {}
+  bool has_value() const { return module_ != nullptr; }
+  T& operator*() const { return *module_; }
+  T* operator->() const { return module_.get(); }
+  const std::shared_ptr<T>& handle() const { return module_; }
+
+ private:
+  std::shared_ptr<T> module_;
+};
+
 namespace detail {
 template <typename Owner, typename Member>
 constexpr Field<Owner, Member> field(Member Owner::*member, std::string_view name) {
@@ -53,6 +74,10 @@ template <typename T>
 inline constexpr bool kIsOptional = false;
 template <typename T>
 inline constexpr bool kIsOptional<std::optional<T>> = true;
+template <typename T>
+inline constexpr bool kIsShared = false;
+template <typename T>
+inline constexpr bool kIsShared<Shared<T>> = true;
 }  // namespace detail
 
 /// fields(&M::a, "a", &M::b, "b", ...): the list of a module's fields, in the order of walks.
@@ -98,35 +123,59 @@ class PathPart {
 };
 
 /// on_leaf(path, Param&) at leaves; on_module(path, module&) after a module's fields.
+template <typename OnLeaf, typename OnModule>
+class Walk {
+ public:
+  Walk(std::string& path, OnLeaf& on_leaf, OnModule& on_module)
+      : path_(path), on_leaf_(on_leaf), on_module_(on_module) {}
+
+  template <typename Node>
+  void visit(Node& node) {
+    using T = std::remove_const_t<Node>;
+    if constexpr (std::is_same_v<T, Param>) {
+      on_leaf_(std::string_view(path_), node);
+    } else if constexpr (IsModule<T>) {
+      std::apply([&](const auto&... field) { (enter(node.*(field.member), field.name), ...); },
+                 T::fields);
+      on_module_(std::string_view(path_), node);
+    } else if constexpr (kIsVector<T>) {
+      for (size_t i = 0; i < node.size(); ++i) {
+        PathPart part(path_, i);
+        visit(node[i]);
+      }
+    } else if constexpr (kIsOptional<T>) {
+      if (node.has_value()) visit(*node);
+    } else {
+      static_assert(kIsShared<T>,
+                    "a field is a Param, a module, or a vector, optional or Shared of those");
+      if (!node.has_value() ||
+          std::find(seen_.begin(), seen_.end(), node.handle().get()) != seen_.end()) {
+        return;
+      }
+      seen_.push_back(node.handle().get());
+      visit(*node);
+    }
+  }
+
+ private:
+  template <typename Member>
+  void enter(Member& member, std::string_view name) {
+    if constexpr (kIsOptional<std::remove_const_t<Member>>) {
+      if (!member.has_value()) return;
+    }
+    PathPart part(path_, name);
+    visit(member);
+  }
+
+  std::string& path_;
+  OnLeaf& on_leaf_;
+  OnModule& on_module_;
+  std::vector<const void*> seen_;  // shared modules
+};
+
 template <typename Node, typename OnLeaf, typename OnModule>
 void walk(Node& node, std::string& path, OnLeaf& on_leaf, OnModule& on_module) {
-  using T = std::remove_const_t<Node>;
-  if constexpr (std::is_same_v<T, Param>) {
-    on_leaf(std::string_view(path), node);
-  } else if constexpr (IsModule<T>) {
-    std::apply(
-        [&](const auto&... field) {
-          const auto enter = [&](const auto& f) {
-            if constexpr (kIsOptional<std::remove_cvref_t<decltype(node.*(f.member))>>) {
-              if (!(node.*(f.member)).has_value()) return;
-            }
-            PathPart part(path, f.name);
-            walk(node.*(f.member), path, on_leaf, on_module);
-          };
-          (enter(field), ...);
-        },
-        T::fields);
-    on_module(std::string_view(path), node);
-  } else if constexpr (kIsVector<T>) {
-    for (size_t i = 0; i < node.size(); ++i) {
-      PathPart part(path, i);
-      walk(node[i], path, on_leaf, on_module);
-    }
-  } else if constexpr (kIsOptional<T>) {
-    if (node.has_value()) walk(*node, path, on_leaf, on_module);
-  } else {
-    static_assert(kIsVector<T>, "a field is a Param, a module, or a vector or optional of those");
-  }
+  Walk<OnLeaf, OnModule>(path, on_leaf, on_module).visit(node);
 }
 
 inline constexpr auto kNothing = [](auto&&...) {};
@@ -142,18 +191,21 @@ template <typename M, typename Fn>
 void for_each_param(M& module, Fn&& fn, Tied tied = Tied::skip) {
   std::string path;
   auto leaf = [&](std::string_view at, auto& param) {
-    if (tied == Tied::visit || param.tied_to.empty()) fn(at, param);
+    if (!param.absent && (tied == Tied::visit || param.tied_to.empty())) fn(at, param);
   };
   detail::walk(module, path, leaf, detail::kNothing);
 }
 
-/// fn(std::string_view path, auto& module) for each module below the root, children before their
-/// parents, fields in order.
+/// Whether a walk over modules ends with the root, whose path is empty.
+enum class Root { skip, visit };
+
+/// fn(std::string_view path, auto& module) for each module, children before their parents, fields
+/// in order.
 template <typename M, typename Fn>
-void for_each_module(M& module, Fn&& fn) {
+void for_each_module(M& module, Fn&& fn, Root root = Root::skip) {
   std::string path;
   auto on_module = [&](std::string_view at, auto& m) {
-    if (!at.empty()) fn(at, m);
+    if (root == Root::visit || !at.empty()) fn(at, m);
   };
   detail::walk(module, path, detail::kNothing, on_module);
 }

@@ -8,6 +8,7 @@
 #include "espalier/base/error.h"
 #include "espalier/ir/tensor.h"
 #include "espalier/nn/init.h"
+#include "espalier/shard/spec.h"
 #include "espalier/tensor/host_tensor.h"
 
 namespace espalier::nn {
@@ -23,6 +24,10 @@ struct Param {
   /// Not empty: this is a second path of the leaf at that path (counted from the tree's root),
   /// which has the same shape; shape here is only checked against it.
   std::string tied_to;
+  /// How plans cut it over a mesh.
+  shard::Placement placement;
+  /// true: `partition` put this leaf into the other tree; walks over parameters pass it by.
+  bool absent = false;
   /// Values, where the leaf has been materialized.
   HostTensor data;
   /// The graph input that stands for this leaf while a graph is traced (see bind in module.h).
