@@ -25,6 +25,7 @@ void add_eval(Program& program);
 void add_dump(Program& program);
 void add_check(Program& program);
 void add_curves(Program& program);
+void add_tokenize(Program& program);
 void add_peak(Program& program);
 void add_bench(Program& program);
 
