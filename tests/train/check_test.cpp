@@ -68,7 +68,8 @@ TEST_P(Golden, NarrowTypesStayInTheDerivedBound) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, Golden, ::testing::Values("byte_lm_tiny", "byte_lm_head64"));
+INSTANTIATE_TEST_SUITE_P(Fixtures, Golden,
+                         ::testing::Values("byte_lm_tiny", "byte_lm_head64", "bert_tanh"));
 
 TEST(Check, NarrowTypesWithoutFusionAndFlashStayInTheDerivedBound) {
   for (DType dtype : {DType::bf16, DType::f16}) {
@@ -78,14 +79,19 @@ TEST(Check, NarrowTypesWithoutFusionAndFlashStayInTheDerivedBound) {
 }
 
 // The reference implementation's own numbers, where they lie beside the sources.
-TEST(Check, AgreesWithTheReference) {
+class Reference : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Reference, Agrees) {
   const fs::path sources(ESPALIER_SOURCE_DIR);
-  fs::path folder = sources / "../shared/golden/byte_lm";
-  if (!fs::exists(folder)) folder = sources / "../../shared/golden/byte_lm";
-  if (!fs::exists(folder)) GTEST_SKIP() << "shared/golden/byte_lm is not there";
-  expect_parity(folder, {.variant = "library"});
-  expect_parity(folder, {.variant = "handcraft"});
+  const fs::path name = fs::path("shared/golden") / GetParam();
+  fs::path folder = sources / ".." / name;
+  if (!fs::exists(folder)) folder = sources / "../.." / name;
+  if (!fs::exists(folder)) GTEST_SKIP() << name.string() << " is not there";
+  for (const char* variant : {"library", "handcraft"}) expect_parity(folder, {.variant = variant});
+  expect_parity(folder, {.backend = "cpu"});
 }
+
+INSTANTIATE_TEST_SUITE_P(Shared, Reference, ::testing::Values("byte_lm", "bert_gelu"));
 
 /// A copy of a fixture that a test may damage.
 class CheckError : public ::testing::Test {

@@ -3,174 +3,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <span>
 
 #include "espalier/base/error.h"
-#include "espalier/base/text.h"
-#include "espalier/io/safetensors.h"
-#include "espalier/models/byte_lm.h"
-#include "espalier/train/step.h"
+#include "espalier/train/check_case.h"
 
 namespace espalier::train {
 namespace {
-
-using nlohmann::json;
-using Results = std::map<std::string, std::vector<double>>;
 
 constexpr double kExactBound = 1e-9;
 constexpr double kSmallestScale = 1e-3;
 constexpr double kSpread = 4.0;
 constexpr uint64_t kPerturbedRuns = 4;
-
-json read_json(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  ESPALIER_CHECK(file.good(), ErrorKind::data, "check", "{} cannot be read", path.string());
-  json parsed = json::parse(file, nullptr, false);
-  ESPALIER_CHECK(parsed.is_object(), ErrorKind::data, "check", "{} is no JSON object",
-                 path.string());
-  return parsed;
-}
-
-/// Values of expected.json, with errors that name file and key.
-class Settings {
- public:
-  Settings(json values, std::string label) : values_(std::move(values)), label_(std::move(label)) {}
-  template <typename T>
-  T get(const std::string& key) const {
-    const json* at = &values_;
-    for (size_t begin = 0; begin <= key.size();) {
-      const size_t end = std::min(key.find('.', begin), key.size());
-      const auto found = at->is_object() ? at->find(key.substr(begin, end - begin)) : at->end();
-      ESPALIER_CHECK(at->is_object() && found != at->end(), ErrorKind::data, "check",
-                     "{}: {} is missing", label_, key);
-      at = &*found;
-      begin = end + 1;
-    }
-    try {
-      return at->get<T>();
-    } catch (const json::exception&) {
-      fail(ErrorKind::data, "check", "{}: {} = {} is of another type", label_, key, at->dump());
-    }
-  }
-
- private:
-  json values_;
-  std::string label_;
-};
-
-struct ByteLmCase {
-  models::ByteLmConfig config;
-  models::ByteLmVariant variant;
-  int64_t batch, steps;
-  AdamOptions adam;
-  std::map<std::string, HostTensor> parameters;
-  std::vector<uint8_t> bytes;  // [steps, batch, seq]
-
-  /// Longest sum of products or terms in forward and backward pass.
-  double longest_sum() const {
-    return static_cast<double>(
-        std::max({config.width * 3, config.ffn, config.vocab, config.seq_len * batch}));
-  }
-};
-
-ByteLmCase read_byte_lm(const std::filesystem::path& folder, const Settings& settings,
-                        const io::SafetensorsFile& expected, const CheckOptions& options) {
-  ByteLmCase c;
-  c.config = {.vocab = settings.get<int64_t>("vocab"),
-              .width = settings.get<int64_t>("hidden"),
-              .heads = settings.get<int64_t>("heads"),
-              .ffn = settings.get<int64_t>("ffn"),
-              .layers = settings.get<int64_t>("layers"),
-              .seq_len = settings.get<int64_t>("seq"),
-              .dropout = 0.0,
-              .norm_epsilon = settings.get<double>("norm_eps")};
-  c.variant = models::parse_byte_lm_variant(options.variant);
-  c.batch = settings.get<int64_t>("batch");
-  c.steps = settings.get<int64_t>("steps");
-  const auto optimizer = settings.get<std::string>("optimizer.name");
-  ESPALIER_CHECK(optimizer == "adam", ErrorKind::unsupported, "check",
-                 "expected.json: optimizer \"{}\" is not adam", optimizer);
-  const auto betas = settings.get<std::vector<double>>("optimizer.betas");
-  ESPALIER_CHECK(betas.size() == 2, ErrorKind::data, "check",
-                 "expected.json: optimizer.betas has {} numbers, not 2", betas.size());
-  c.adam = {.learning_rate = settings.get<double>("optimizer.lr"),
-            .beta1 = betas[0],
-            .beta2 = betas[1],
-            .epsilon = settings.get<double>("optimizer.eps")};
-
-  const io::SafetensorsFile model = io::SafetensorsFile::open(folder / "model.safetensors");
-  const models::ByteLm shapes(c.config);
-  nn::for_each_param(shapes, [&](std::string_view path, const nn::Param& p) {
-    c.parameters.emplace(path, model.tensor(path, p.dtype, p.shape));
-  });
-  const HostTensor bytes =
-      expected.tensor("input_bytes", DType::i64, Shape{c.steps, c.batch, c.config.seq_len});
-  for (int64_t byte : bytes.as<int64_t>()) {
-    ESPALIER_CHECK(byte >= 0 && byte < c.config.vocab, ErrorKind::data, "check",
-                   "{}:input_bytes: {} is outside the vocabulary of {}", expected.label(), byte,
-                   c.config.vocab);
-    c.bytes.push_back(static_cast<uint8_t>(byte));
-  }
-  return c;
-}
-
-void take_outputs(Step& step, Results& results) {
-  for (const ir::Output& output : step.graph().outputs()) {
-    if (output.alias < 0) {
-      results[output.name] = step.executable().output(output.name).to_doubles();
-    }
-  }
-}
-
-void load(Step& step, const ByteLmCase& c) {
-  step.compile();
-  step.initialize(0);
-  for (const auto& [path, values] : c.parameters) step.set_parameter(path, values);
-}
-
-/// Everything of expected.safetensors as this library computes it.
-Results compute(const ByteLmCase& c, const CompileOptions& compile) {
-  const auto input = [&](const Trace& trace) {
-    return models::byte_lm_input(trace.builder, c.batch, c.config.seq_len);
-  };
-  Results results;
-  Step forward = make_forward(
-      models::ByteLm(c.config),
-      [&](const models::ByteLm& model, const Trace& trace) -> NamedTensors {
-        return {{"logits", byte_lm_logits(model, c.variant, input(trace), trace.context)}};
-      },
-      {.compile = compile, .hooks = {"*"}});
-  load(forward, c);
-  forward.set_batch("bytes", c.bytes.data());
-  forward.run();
-  take_outputs(forward, results);
-
-  Step train = make_train_step(models::ByteLm(c.config),
-                               [&](const models::ByteLm& model, const Trace& trace) {
-                                 const Tensor bytes = input(trace);
-                                 const Tensor logits =
-                                     byte_lm_logits(model, c.variant, bytes, trace.context);
-                                 return byte_lm_loss(c.variant, logits, bytes);
-                               },
-                               adam(c.adam), {.compile = compile, .gradients = true});
-  load(train, c);
-  std::vector<double> losses;
-  for (int64_t s = 0; s < c.steps; ++s) {
-    train.set_batch("bytes", c.bytes.data() + s * c.batch * c.config.seq_len);
-    train.run();
-    losses.push_back(train.loss());
-    if (s == 0) take_outputs(train, results);
-  }
-  results["train.loss"] = losses;
-  for (const auto& [path, values] : train.parameters()) {
-    results["after." + path] = values.to_doubles();
-  }
-  return results;
-}
 
 /// |got - want| of each element.
 std::vector<double> differences(std::span<const double> got, std::span<const double> want) {
@@ -192,7 +37,7 @@ double largest(std::span<const double> values) {
 /// How far each element of each result was from the expected one in the worst of several runs.
 class Deviations {
  public:
-  void add(const Results& got, const io::SafetensorsFile& expected) {
+  void add(const CheckResults& got, const io::SafetensorsFile& expected) {
     for (const auto& [what, values] : got) {
       if (!expected.contains(what)) continue;
       const std::vector<double> apart = differences(values, expected.tensor(what).to_doubles());
@@ -209,17 +54,17 @@ class Deviations {
 
 /// The results when each parameter is off by up to one rounding of the type; what it was off is
 /// taken out of the parameters after training.
-Results compute_perturbed(const ByteLmCase& c, const CompileOptions& compile, uint64_t sample) {
-  ByteLmCase moved = c;
+CheckResults compute_perturbed(const CheckCase& c, const CompileOptions& compile, uint64_t sample) {
+  CheckParameters moved = c.parameters;
   const double unit = unit_roundoff(compile.compute_dtype);
-  for (auto& [path, values] : moved.parameters) {
+  for (auto& [path, values] : moved) {
     std::vector<float> noise(static_cast<size_t>(values.numel()));
     fill(nn::Init::uniform(unit), sample, path, 0, noise);
     values = values.clone();
     for (size_t i = 0; i < noise.size(); ++i) values.as<float>()[i] *= 1.0f + noise[i];
   }
-  Results results = compute(moved, compile);
-  for (const auto& [path, values] : moved.parameters) {
+  CheckResults results = c.compute(moved, compile);
+  for (const auto& [path, values] : moved) {
     std::vector<double>& after = results.at("after." + path);
     for (size_t i = 0; i < after.size(); ++i) {
       const auto e = static_cast<int64_t>(i);
@@ -254,42 +99,39 @@ double farthest_move(const AdamOptions& adam, int64_t steps) {
   return moved;
 }
 
-bool is_key_bias(const std::string& what) {
-  return what.starts_with("after.") && what.ends_with("attention.qkv.bias");
-}
-
-CheckReport check_byte_lm(const std::filesystem::path& folder, const Settings& settings,
-                          const CheckOptions& options) {
-  const io::SafetensorsFile expected = io::SafetensorsFile::open(folder / "expected.safetensors");
-  const ByteLmCase c = read_byte_lm(folder, settings, expected, options);
+CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
+                    const CheckOptions& options) {
   const bool exact = options.backend == "interp" && options.dtype == DType::f32;
-  const Results got = compute(c, {.backend = options.backend,
-                                  .compute_dtype = options.dtype,
-                                  .fuse = options.fuse,
-                                  .flash = options.flash,
-                                  .threads = options.threads,
-                                  .cache_dir = options.cache_dir});
+  const auto compute = [&](const CompileOptions& compile) {
+    return c.compute(c.parameters, compile);
+  };
+  const CheckResults got = compute({.backend = options.backend,
+                                    .compute_dtype = options.dtype,
+                                    .fuse = options.fuse,
+                                    .flash = options.flash,
+                                    .threads = options.threads,
+                                    .cache_dir = options.cache_dir});
   Deviations one_rounding, narrow_rounding;
   if (!exact) {
     CompileOptions reference{.backend = "interp-f32", .flash = options.flash};
-    one_rounding.add(compute(c, reference), expected);
+    one_rounding.add(compute(reference), expected);
     narrow_rounding = one_rounding;
     if (options.dtype != DType::f32) {
       reference.compute_dtype = options.dtype;
       narrow_rounding = {};
-      narrow_rounding.add(compute(c, reference), expected);
+      narrow_rounding.add(compute(reference), expected);
       for (uint64_t sample = 1; sample <= kPerturbedRuns; ++sample) {
         narrow_rounding.add(compute_perturbed(c, reference, sample), expected);
       }
     }
   }
 
-  CheckReport report{"byte_lm", {}};
-  const double sums = std::sqrt(0.5 * c.longest_sum());
+  CheckReport report{c.model, {}};
+  const double sums = std::sqrt(0.5 * c.longest_sum);
   const double moved = farthest_move(c.adam, c.steps);
   for (const io::SafetensorsEntry& entry : expected.entries()) {
     const std::string& what = entry.name;
-    if (what == "input_bytes") continue;
+    if (std::find(c.inputs.begin(), c.inputs.end(), what) != c.inputs.end()) continue;
     const std::vector<double> want = expected.tensor(what).to_doubles();
     const auto at = got.find(what);
     ESPALIER_CHECK(at != got.end() && at->second.size() == want.size(), ErrorKind::data, "check",
@@ -310,11 +152,12 @@ CheckReport check_byte_lm(const std::filesystem::path& folder, const Settings& s
       report.rows.push_back({name, largest(part(apart)) / scale, bound});
     };
     const double bound = exact ? kExactBound : -1.0;
-    if (is_key_bias(what)) {
-      const auto width = static_cast<size_t>(c.config.width);
-      add_row(what + "[query]", 0, width, bound);
-      add_row(what + "[key]", width, 2 * width, moved / scale);
-      add_row(what + "[value]", 2 * width, 3 * width, bound);
+    const auto [begin, end] = c.key_bias(what, want.size());
+    if (begin < end) {
+      const std::string name = end - begin < want.size() ? what + "[key]" : what;
+      add_row(name, begin, end, moved / scale);
+      if (begin > 0) add_row(what + "[query]", 0, begin, bound);
+      if (end < want.size()) add_row(what + "[value]", end, want.size(), bound);
     } else {
       add_row(what, 0, want.size(), bound);
     }
@@ -339,13 +182,16 @@ const CheckRow& CheckReport::worst() const {
 
 CheckReport check_folder(const std::filesystem::path& folder, const CheckOptions& options) {
   const bool own = std::filesystem::exists(folder / "expected.json");
-  const std::filesystem::path about = folder / (own ? "expected.json" : "config.json");
-  const Settings settings(read_json(about), about.string());
+  const CheckSettings settings(folder / (own ? "expected.json" : "config.json"));
   const auto model = settings.get<std::string>("model_type");
-  ESPALIER_CHECK(model == "byte_lm", ErrorKind::unsupported, "check",
-                 "{}: there is no check for model_type \"{}\"; nearest: byte_lm", about.string(),
-                 model);
-  return check_byte_lm(folder, settings, options);
+  const bool byte_lm = model == "byte_lm";
+  ESPALIER_CHECK(byte_lm || model == "bert", ErrorKind::unsupported, "check",
+                 "{}: there is no check for model_type \"{}\"; nearest: byte_lm, bert",
+                 settings.label(), model);
+  const io::SafetensorsFile expected = io::SafetensorsFile::open(folder / "expected.safetensors");
+  return compare(byte_lm ? read_byte_lm_case(folder, settings, expected, options)
+                         : read_bert_case(folder, settings, expected),
+                 expected, options);
 }
 
 }  // namespace espalier::train

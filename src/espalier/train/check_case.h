@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// One folder of a parity check, read, and the way to compute everything in it. A model's file
+// (check_byte_lm.cpp, check_bert.cpp) reads; check.cpp compares.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "espalier/base/error.h"
+#include "espalier/io/safetensors.h"
+#include "espalier/train/check.h"
+#include "espalier/train/step.h"
+
+namespace espalier::train {
+
+/// Values of a JSON object, with errors that name file and key.
+class CheckSettings {
+ public:
+  explicit CheckSettings(const std::filesystem::path& path);
+  bool has(std::string_view key) const { return values_.contains(key); }
+  /// "optimizer.lr" is the key lr of the object at optimizer.
+  template <typename T>
+  T get(const std::string& key) const {
+    const nlohmann::json& value = find(key);
+    try {
+      return value.get<T>();
+    } catch (const nlohmann::json::exception&) {
+      fail(ErrorKind::data, "check", "{}: {} = {} is of another type", label_, key, value.dump());
+    }
+  }
+  const std::string& label() const { return label_; }
+
+ private:
+  const nlohmann::json& find(const std::string& key) const;
+  nlohmann::json values_;
+  std::string label_;
+};
+
+using CheckResults = std::map<std::string, std::vector<double>>;
+using CheckParameters = std::map<std::string, HostTensor>;
+
+struct CheckCase {
+  std::string model;
+  CheckParameters parameters;
+  /// Everything of expected.safetensors as this library computes it.
+  std::function<CheckResults(const CheckParameters&, const CompileOptions&)> compute;
+  std::vector<std::string> inputs;  // tensors of expected.safetensors that are no results
+  double longest_sum = 1.0;         // of products or terms, forward and backward
+  AdamOptions adam;
+  int64_t steps = 0;
+  /// Elements of `what` that are parameters with a gradient of zero: [begin, end), else empty.
+  std::function<std::pair<size_t, size_t>(const std::string& what, size_t elements)> key_bias;
+};
+
+CheckCase read_byte_lm_case(const std::filesystem::path& folder, const CheckSettings& settings,
+                            const io::SafetensorsFile& expected, const CheckOptions& options);
+CheckCase read_bert_case(const std::filesystem::path& folder, const CheckSettings& settings,
+                         const io::SafetensorsFile& expected);
+
+/// Adam's options at the key "optimizer" of the settings.
+AdamOptions check_adam(const CheckSettings& settings);
+/// The parameters of `module` from folder/model.safetensors.
+template <typename M>
+CheckParameters check_parameters(const std::filesystem::path& folder, const M& module) {
+  const io::SafetensorsFile file = io::SafetensorsFile::open(folder / "model.safetensors");
+  CheckParameters parameters;
+  nn::for_each_param(module, [&](std::string_view path, const nn::Param& p) {
+    parameters.emplace(path, file.tensor(path, p.dtype, p.shape));
+  });
+  return parameters;
+}
+/// Compiles, and copies the parameters in.
+void check_load(Step& step, const CheckParameters& parameters);
+/// Adds the step's outputs that are not state.
+void take_outputs(Step& step, CheckResults& results);
+/// Adds after.PATH of every parameter.
+void take_parameters(Step& step, CheckResults& results);
+
+}  // namespace espalier::train
