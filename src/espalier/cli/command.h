@@ -26,8 +26,10 @@ void add_dump(Program& program);
 void add_check(Program& program);
 void add_curves(Program& program);
 void add_tokenize(Program& program);
+void add_vocab(Program& program);
 void add_peak(Program& program);
 void add_bench(Program& program);
+void add_bench_tokenizer(Program& program, CLI::App& bench);
 
 /// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
 std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
     cli::add_check(program);
     cli::add_curves(program);
     cli::add_tokenize(program);
+    cli::add_vocab(program);
     cli::add_bench(program);
     cli::add_peak(program);
     if (const auto done = cli::parse(program)) return *done;

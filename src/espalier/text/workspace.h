@@ -17,11 +17,12 @@ namespace espalier::text {
 
 class Model;
 
-/// Appends ids to a vector that is grown by doubling and cut to size at the end, so that appending
-/// costs one comparison a word.
+/// Appends ids to a vector that is grown in large steps and cut to size at the end, so that
+/// appending costs one comparison a word.
 class IdWriter {
  public:
-  explicit IdWriter(std::vector<int32_t>& out) : out_(out), used_(out.size()) {}
+  explicit IdWriter(std::vector<int32_t>& out)
+      : out_(out), start_(out.size()), used_(out.size()) {}
   ~IdWriter() { out_.resize(used_); }
   IdWriter(const IdWriter&) = delete;
   IdWriter& operator=(const IdWriter&) = delete;
@@ -43,9 +44,12 @@ class IdWriter {
 
  private:
   void reserve(size_t count) {
-    if (used_ + count > out_.size()) out_.resize(2 * (used_ + count) + 64);
+    // Grows by what this text has brought so far, so that a short text behind many others costs
+    // little.
+    if (used_ + count > out_.size()) out_.resize(2 * used_ - start_ + count + 64);
   }
   std::vector<int32_t>& out_;
+  size_t start_;
   size_t used_;
 };
 
