@@ -39,7 +39,7 @@ void TokenTable::add(std::string_view token, int64_t id, const std::string& plac
 }
 
 std::optional<int32_t> TokenTable::id(std::string_view token) const {
-  const auto it = ids_.find(std::string(token));
+  const auto it = ids_.find(token);
   if (it == ids_.end()) return std::nullopt;
   return it->second;
 }

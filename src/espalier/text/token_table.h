@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,7 +36,11 @@ class TokenTable {
   std::vector<std::string_view> list() const;
 
  private:
-  std::unordered_map<std::string, int32_t> ids_;
+  /// Looks up views without making strings of them.
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+  std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> ids_;
   std::vector<const std::string*> tokens_;  // keys of ids_, which stay where they are
 };
 
