@@ -7,6 +7,8 @@
 #include <cmath>
 #include <vector>
 
+#include "espalier/nn/init_kernels.h"
+
 namespace espalier::nn {
 namespace {
 
@@ -101,6 +103,52 @@ TEST(Init, WholeTensorsOfEveryFloatTypeHoldTheSameValues) {
     fill(init, 9, "w", narrow);
     for (int64_t i = 0; i < wide.numel(); i += 97) {
       EXPECT_EQ(narrow.get(i), round_to(dtype, wide.get(i)));
+    }
+  }
+}
+
+TEST(Init, VectorCodeHasTheBitsOfTheBaseline) {
+  // 2^19 values reach the tail of the quantile 1,800 times; odd counts leave parts of vectors.
+  constexpr uint32_t kCount = (1 << 19) + 13;
+  const auto key = RngKey{0x12345678u, 0x9ABCDEF0u};
+  for (const Init::Kind kind : {Init::Kind::normal, Init::Kind::truncated_normal}) {
+    const detail::Block block{kind, 0.02f, key, 0xFFFF0000u, 77u};
+    std::vector<float> expected(kCount), values(kCount, NAN);
+    detail::fill_block_baseline(block, expected.data(), kCount);
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) GTEST_SKIP();
+    const int64_t done = detail::fill_normals_avx2(block, values.data(), kCount);
+    EXPECT_EQ(done, kCount - 13);
+    values.resize(static_cast<size_t>(done));
+    expected.resize(static_cast<size_t>(done));
+    EXPECT_EQ(values, expected);
+#endif
+  }
+}
+
+TEST(Init, PiecesHaveTheValuesOfTheWhole) {
+  const Shape whole{6, 8, 10};
+  const Init init = Init::normal(1.0);
+  HostTensor all(DType::f32, whole);
+  fill(init, 3, "w", all);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const shard::Region& region : {shard::Region{{0, 0, 0}, {6, 8, 10}},
+                                        {{3, 0, 0}, {3, 8, 10}},
+                                        {{0, 4, 0}, {6, 2, 10}},
+                                        {{2, 2, 5}, {2, 4, 5}},
+                                        {{5, 7, 9}, {1, 1, 1}}}) {
+      HostTensor piece(dtype, region.size);
+      fill(init, 3, "w", whole, region, piece);
+      int64_t at = 0;
+      for (int64_t i = 0; i < region.size[0]; ++i) {
+        for (int64_t j = 0; j < region.size[1]; ++j) {
+          for (int64_t k = 0; k < region.size[2]; ++k) {
+            const int64_t index =
+                ((region.first[0] + i) * 8 + region.first[1] + j) * 10 + region.first[2] + k;
+            EXPECT_EQ(piece.get(at++), round_to(dtype, all.get(index)));
+          }
+        }
+      }
     }
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier bench byte-lm
+// espalier bench byte-lm, espalier bench plans
 #include "espalier/train/bench.h"
 
 #include <cstdio>
@@ -7,6 +7,7 @@
 
 #include "espalier/cli/byte_lm_flags.h"
 #include "espalier/cli/command.h"
+#include "espalier/train/bench_plans.h"
 
 namespace espalier::cli {
 namespace {
@@ -40,11 +41,37 @@ int run(State& state) {
   return 0;
 }
 
+struct PlansState {
+  train::PlanBenchOptions options;
+  bool json = false;
+};
+
+int run_plans(const PlansState& state) {
+  const auto results = train::bench_plans(state.options, [&](const train::PlanBenchResult& result) {
+    if (state.json) fmt::print("{}\n", train::plan_bench_json(result));
+    std::fflush(stdout);
+  });
+  if (!state.json) fmt::print("{}", train::plan_bench_text(results));
+  return 0;
+}
+
+void add_bench_plans(Program& program, CLI::App& bench) {
+  CLI::App* app = bench.add_subcommand("plans", "module trees and shard plans, 42 to 1,610 leaves");
+  const auto state = std::make_shared<PlansState>();
+  app->add_option("--repeats", state->options.repeats, "the median counts");
+  app->add_option("--module-opt-limit", state->options.module_opt_limit,
+                  "make the state of models of at most this many parameters");
+  app->add_flag("--json", state->json, "one JSON object a line");
+  app->callback([&program, state] { program.action = [state] { return run_plans(*state); }; });
+}
+
 }  // namespace
 
 void add_bench(Program& program) {
   CLI::App* bench = program.app.add_subcommand("bench", "measure speed against the machine's peak");
-  CLI::App* app = bench->add_subcommand("byte-lm", "training steps of the byte-level language model");
+  add_bench_plans(program, *bench);
+  CLI::App* app =
+      bench->add_subcommand("byte-lm", "training steps of the byte-level language model");
   const auto state = std::make_shared<State>();
   app->add_option("--batch,--batch-size", state->bench.batch, "sequences of a step");
   app->add_option("--steps", state->bench.steps, "timed steps; the median counts");
@@ -55,10 +82,11 @@ void add_bench(Program& program) {
   app->add_option("--peers", state->peers, "file with results of bench/peers, for --table");
   app->add_flag("--json", state->json, "one JSON object a line");
   state->model.add_to(*app, state->options);
-  app->footer("Work is counted without recomputation: 6 FLOP per weight and position, causal "
-              "attention half.\nExamples:\n"
-              "  espalier bench byte-lm --dtype bfloat16\n"
-              "  espalier bench byte-lm --table --steps 3");
+  app->footer(
+      "Work is counted without recomputation: 6 FLOP per weight and position, causal "
+      "attention half.\nExamples:\n"
+      "  espalier bench byte-lm --dtype bfloat16\n"
+      "  espalier bench byte-lm --table --steps 3");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
   add_bench_tokenizer(program, *bench);
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include "espalier/shard/spec.h"
 #include "espalier/tensor/host_tensor.h"
 
 namespace espalier::nn {
@@ -37,6 +38,11 @@ struct Init {
 /// Writes elements [first, first + values.size()) of the tensor at `path`.
 void fill(const Init& init, uint64_t seed, std::string_view path, int64_t first,
           std::span<float> values);
+
+/// Writes one piece of the tensor at `path`, whose whole shape is `whole`: the values that the
+/// whole tensor has there. `tensor` has the piece's shape. On all threads.
+void fill(const Init& init, uint64_t seed, std::string_view path, const Shape& whole,
+          const shard::Region& region, HostTensor& tensor);
 
 /// Fills a whole tensor of a float type (others than f32 get the rounded f32 values), on all
 /// threads.

@@ -12,6 +12,10 @@
 namespace espalier::train {
 namespace {
 
+constexpr std::string_view kAdamM = "adam.m.";
+constexpr std::string_view kAdamV = "adam.v.";
+constexpr std::string_view kTrace = "sgd.trace.";
+
 /// 1 - base^t for 0 <= base < 1 without cancellation: with a = -t ln(base) / 2 it is
 /// 1 - exp(-2a) = 2 tanh(a) / (1 + tanh(a)). 1 - 0.999^1 keeps its 24 bits in f32.
 Tensor one_minus_power(double base, Tensor t) {
@@ -53,8 +57,8 @@ struct Chain {
     const Tensor unbias_v = rsqrt(one_minus_power(adam.beta2, t));
     for (size_t i = 0; i < updates.size(); ++i) {
       const Tensor g = updates[i];
-      const std::string m_name = "adam.m." + gradients[i].path;
-      const std::string v_name = "adam.v." + gradients[i].path;
+      const std::string m_name = std::string(kAdamM) + gradients[i].path;
+      const std::string v_name = std::string(kAdamV) + gradients[i].path;
       const Tensor m = state_input(m_name, g);
       const Tensor v = state_input(v_name, g);
       const Tensor m_now = m * adam.beta1 + g * (1.0 - adam.beta1);
@@ -89,7 +93,7 @@ struct Chain {
 
   void operator()(const ScaleByMomentum& sgd) {
     for (size_t i = 0; i < updates.size(); ++i) {
-      const std::string name = "sgd.trace." + gradients[i].path;
+      const std::string name = std::string(kTrace) + gradients[i].path;
       const Tensor trace = state_input(name, updates[i]);
       const Tensor now = trace * sgd.momentum + updates[i];
       updates[i] = sgd.nesterov ? updates[i] + now * sgd.momentum : now;
@@ -146,6 +150,18 @@ Optimizer sgd(const SgdOptions& options) {
 }
 
 Optimizer scale_by_schedule(const Schedule& schedule) { return {{ScaleBySchedule{schedule}}}; }
+
+std::vector<std::string> moment_prefixes(const Optimizer& optimizer) {
+  std::vector<std::string> prefixes;
+  for (const Transform& transform : optimizer.transforms) {
+    if (std::holds_alternative<ScaleByAdam>(transform)) {
+      prefixes.insert(prefixes.end(), {std::string(kAdamM), std::string(kAdamV)});
+    } else if (std::holds_alternative<ScaleByMomentum>(transform)) {
+      prefixes.emplace_back(kTrace);
+    }
+  }
+  return prefixes;
+}
 
 Tensor global_norm(const std::vector<Gradient>& gradients) {
   ESPALIER_CHECK(!gradients.empty(), ErrorKind::user, "optimizer", "there are no gradients");

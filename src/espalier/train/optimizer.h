@@ -96,6 +96,10 @@ Optimizer adamw(const AdamWOptions& options = {});
 Optimizer sgd(const SgdOptions& options = {});
 Optimizer scale_by_schedule(const Schedule& schedule);
 
+/// What the chain keeps for each trained parameter, as the beginnings of names: "adam.m.",
+/// "adam.v.". All of it is f32 and zero at first.
+std::vector<std::string> moment_prefixes(const Optimizer& optimizer);
+
 /// A parameter with its gradient, both f32 of one shape.
 struct Gradient {
   std::string path;
