@@ -31,6 +31,7 @@ void add_peak(Program& program);
 void add_bench(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
 void add_plan(Program& program);
+void add_bench_tokenizer(Program& program, CLI::App& bench);
 
 /// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
 std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);
