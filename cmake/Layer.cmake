@@ -6,12 +6,15 @@ target_compile_features(espalier_flags INTERFACE cxx_std_20)
 target_include_directories(espalier_flags INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
 target_compile_options(espalier_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers)
 if(ESPALIER_SANITIZE)
+  # A finding ends the program, so that the test fails.
   target_compile_options(espalier_flags INTERFACE -fsanitize=${ESPALIER_SANITIZE}
+                                                  -fno-sanitize-recover=all
                                                   -fno-omit-frame-pointer)
   target_link_options(espalier_flags INTERFACE -fsanitize=${ESPALIER_SANITIZE})
 endif()
 if(ESPALIER_FUZZ)
-  target_compile_options(espalier_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  target_compile_options(espalier_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+                                                  -fno-sanitize-recover=all)
   target_link_options(espalier_flags INTERFACE -fsanitize=address,undefined)
 endif()
 

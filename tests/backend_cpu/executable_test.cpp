@@ -144,7 +144,8 @@ TEST(Executable, GatherAndMixedPrecision) {
     CompileOptions options;
     options.compute_dtype = dtype;
     // One rounding of each operand: 2 u for a product, and sums of 16 of them.
-    expect_cpu_matches_interp(b.finish(), options, dtype == DType::f32 ? 1e-6 : 4 * unit_roundoff(dtype));
+    expect_cpu_matches_interp(b.finish(), options,
+                              dtype == DType::f32 ? 1e-6 : 4 * unit_roundoff(dtype));
   }
 }
 

@@ -60,9 +60,9 @@ TEST(Text, JsonStringsSurviveAParser) {
 }
 
 TEST(Text, BytesThatAreNotUtf8BecomeTheReplacementCharacter) {
-  for (const char* text :
-       {"\xFF", "\xC0\x80", "\xED\xA0\x80", "\xF5\x80\x80\x80", "\xE2\x82"}) {
-    const auto parsed = nlohmann::json::parse(json_quote(std::string("x") + text)).get<std::string>();
+  for (const char* text : {"\xFF", "\xC0\x80", "\xED\xA0\x80", "\xF5\x80\x80\x80", "\xE2\x82"}) {
+    const auto parsed =
+        nlohmann::json::parse(json_quote(std::string("x") + text)).get<std::string>();
     EXPECT_EQ(parsed.substr(0, 4), "x\xEF\xBF\xBD");
   }
 }

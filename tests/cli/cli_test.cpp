@@ -15,9 +15,9 @@ namespace fs = std::filesystem;
 /// A run that takes milliseconds.
 std::vector<std::string> tiny(std::vector<std::string> more) {
   std::vector<std::string> arguments{
-      "train",   "byte-lm",    "--num-layer",  "1",   "--d-model",     "16",        "--heads",
-      "2",       "--ffn",      "32",           "--seq-len", "16",      "--batch-size", "4",
-      "--steps", "4",          "--peak-gflops", "100", "--log-every",  "2"};
+      "train",         "byte-lm", "--num-layer", "1",  "--d-model",    "16", "--heads", "2",
+      "--ffn",         "32",      "--seq-len",   "16", "--batch-size", "4",  "--steps", "4",
+      "--peak-gflops", "100",     "--log-every", "2"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }

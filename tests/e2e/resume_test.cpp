@@ -17,10 +17,13 @@ using namespace std::chrono_literals;
 std::vector<std::string> run_of(const std::string& dir, const std::string& dtype, int64_t steps,
                                 std::vector<std::string> more = {}) {
   std::vector<std::string> arguments{
-      "train",   "byte-lm",       "--num-layer", "2",         "--d-model", "32",      "--heads", "2",
-      "--ffn",   "64",            "--seq-len",   "32",        "--batch",   "4",       "--seed",  "7",
-      "--dtype", dtype,           "--steps",     std::to_string(steps),    "--save-dir", dir,
-      "--log-every", "1",         "--peak-gflops", "100",     "--threads", "1"};
+      "train",         "byte-lm", "--num-layer", "2",
+      "--d-model",     "32",      "--heads",     "2",
+      "--ffn",         "64",      "--seq-len",   "32",
+      "--batch",       "4",       "--seed",      "7",
+      "--dtype",       dtype,     "--steps",     std::to_string(steps),
+      "--save-dir",    dir,       "--log-every", "1",
+      "--peak-gflops", "100",     "--threads",   "1"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -29,8 +32,8 @@ void expect_same_checkpoint(const fs::path& a, const fs::path& b) {
   for (const char* file : {"model.safetensors", "state.safetensors"}) {
     ASSERT_TRUE(fs::exists(a / file)) << a;
     ASSERT_TRUE(fs::exists(b / file)) << b;
-    EXPECT_EQ(read_file(a / file), read_file(b / file)) << a << " and " << b << " differ in "
-                                                        << file;
+    EXPECT_EQ(read_file(a / file), read_file(b / file))
+        << a << " and " << b << " differ in " << file;
   }
 }
 
@@ -56,8 +59,9 @@ TEST(Dtypes, HaveASimilarTrainingCurve) {
     const Ran ran = run(run_of(folder / dtype, dtype, 150, {"--lr", "3e-3", "--dropout", "0.1"}));
     ASSERT_EQ(ran.code, 0) << ran.err;
   }
-  const Ran ran = run({"curves", "float32=" + (folder / "float32"), "bfloat16=" + (folder / "bfloat16"),
-                       "float16=" + (folder / "float16"), "--out", folder / "curves.html"});
+  const Ran ran =
+      run({"curves", "float32=" + (folder / "float32"), "bfloat16=" + (folder / "bfloat16"),
+           "float16=" + (folder / "float16"), "--out", folder / "curves.html"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   std::printf("%s", ran.out.c_str());
   // "float32 and bfloat16: at most 0.0123 bits_per_byte apart": rounding moves the curve by less

@@ -143,19 +143,16 @@ TEST(Data, SplitsTheEndOff) {
 }
 
 TEST(DataErrors, MissingEmptyShortAndFolder) {
-  const std::string missing =
-      message(ErrorKind::user, [] { ByteData::open("/no/such/file.bin"); });
+  const std::string missing = message(ErrorKind::user, [] { ByteData::open("/no/such/file.bin"); });
   EXPECT_NE(missing.find("/no/such/file.bin"), std::string::npos) << missing;
   EXPECT_NE(missing.find("No such file"), std::string::npos) << missing;
   EXPECT_NE(missing.find("--data"), std::string::npos) << missing;
 
   const fs::path empty = write_file("empty.bin", 0);
-  const std::string nothing =
-      message(ErrorKind::data, [&] { ByteData::open(empty.string()); });
+  const std::string nothing = message(ErrorKind::data, [&] { ByteData::open(empty.string()); });
   EXPECT_NE(nothing.find("the file is empty"), std::string::npos) << nothing;
 
-  const std::string folder =
-      message(ErrorKind::user, [] { ByteData::open(::testing::TempDir()); });
+  const std::string folder = message(ErrorKind::user, [] { ByteData::open(::testing::TempDir()); });
   EXPECT_NE(folder.find("folder"), std::string::npos) << folder;
 
   const fs::path small = write_file("short.bin", 100);

@@ -14,9 +14,7 @@ namespace {
 
 const std::array<float, 5> kLogits{0.0f, 2.0f, 1.0f, -1.0f, 2.0f};
 
-TEST(Sample, ZeroTemperatureTakesTheFirstLargest) {
-  EXPECT_EQ(sample(kLogits, 0.0, 0, 0.99), 1);
-}
+TEST(Sample, ZeroTemperatureTakesTheFirstLargest) { EXPECT_EQ(sample(kLogits, 0.0, 0, 0.99), 1); }
 
 TEST(Sample, FollowsTheDistribution) {
   // Probabilities of softmax(logits / T), in order of rank: 1, 4, 2, 0, 3.
@@ -49,8 +47,8 @@ class Generate : public ::testing::Test {
     return {.width = 8, .heads = 2, .ffn = 16, .layers = 1, .seq_len = 6};
   }
   Generate()
-      : step_(byte_lm_logits_step(config(), models::ByteLmVariant::library,
-                                  {.backend = "interp"})) {
+      : step_(
+            byte_lm_logits_step(config(), models::ByteLmVariant::library, {.backend = "interp"})) {
     step_.compile();
     step_.initialize(3);
   }

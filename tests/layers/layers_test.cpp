@@ -142,6 +142,15 @@ TEST(Documents, LinkToFilesThatExist) {
   }
 }
 
+TEST(Documents, TheReadmesProgramIsTheFirstExample) {
+  const std::string page = read(kRoot / "README.md");
+  const size_t begin = page.find("```cpp\n") + 7;
+  const std::string program = page.substr(begin, page.find("```", begin) - begin);
+  EXPECT_LE(std::count(program.begin(), program.end(), '\n'), 15);
+  EXPECT_GE(program.size(), 500u);
+  EXPECT_TRUE(read(kRoot / "examples/01_own_model.cpp").ends_with("\n" + program)) << program;
+}
+
 TEST(Sources, HeadersAreIncludedOnce) {
   for (const fs::path& path : sources({"src"})) {
     if (path.extension() != ".h") continue;

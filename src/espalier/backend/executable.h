@@ -34,22 +34,22 @@ struct CompileOptions {
 };
 
 struct CompileStats {
-  double seconds = 0.0;           // all of it
+  double seconds = 0.0;  // all of it
   double pass_seconds = 0.0;
-  double kernel_seconds = 0.0;    // generating and loading code
-  int64_t loops = 0;              // calls of generated loops in one run
+  double kernel_seconds = 0.0;  // generating and loading code
+  int64_t loops = 0;            // calls of generated loops in one run
   int64_t distinct_loops = 0;
   int64_t loops_from_cache = 0;
-  int64_t predicted_bytes = 0;    // arena + state + packed weights + scratch
+  int64_t predicted_bytes = 0;  // arena + state + packed weights + scratch
   int64_t arena_bytes = 0;
-  int64_t peak_live_bytes = 0;    // lower bound for the arena
+  int64_t peak_live_bytes = 0;  // lower bound for the arena
   int64_t state_bytes = 0;
 };
 
 /// Time of one kernel of the last profiled runs.
 struct ProfileRow {
-  std::string kind;    // "matmul", "attention", "loop", ...
-  std::string label;   // scope and shapes
+  std::string kind;   // "matmul", "attention", "loop", ...
+  std::string label;  // scope and shapes
   int64_t calls = 0;
   double seconds = 0.0;
   double flops = 0.0;  // of all calls, 0 where not counted

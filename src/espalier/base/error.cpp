@@ -8,24 +8,36 @@ thread_local ErrorContext* innermost_context = nullptr;
 
 int exit_code(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::check: return 1;
-    case ErrorKind::user: return 2;
-    case ErrorKind::data: return 3;
-    case ErrorKind::unsupported: return 4;
-    case ErrorKind::device: return 5;
-    case ErrorKind::internal: break;
+    case ErrorKind::check:
+      return 1;
+    case ErrorKind::user:
+      return 2;
+    case ErrorKind::data:
+      return 3;
+    case ErrorKind::unsupported:
+      return 4;
+    case ErrorKind::device:
+      return 5;
+    case ErrorKind::internal:
+      break;
   }
   return 70;
 }
 
 std::string_view name(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::check: return "check";
-    case ErrorKind::user: return "user";
-    case ErrorKind::data: return "data";
-    case ErrorKind::unsupported: return "unsupported";
-    case ErrorKind::device: return "device";
-    case ErrorKind::internal: break;
+    case ErrorKind::check:
+      return "check";
+    case ErrorKind::user:
+      return "user";
+    case ErrorKind::data:
+      return "data";
+    case ErrorKind::unsupported:
+      return "unsupported";
+    case ErrorKind::device:
+      return "device";
+    case ErrorKind::internal:
+      break;
   }
   return "internal";
 }

@@ -57,19 +57,18 @@ class ErrorContext {
 #define ESPALIER_CONCAT_(a, b) a##b
 #define ESPALIER_CONCAT(a, b) ESPALIER_CONCAT_(a, b)
 /// ESPALIER_CONTEXT("layer {}", i): text for errors thrown below this point in the scope.
-#define ESPALIER_CONTEXT(...)                                                \
-  ::espalier::ErrorContext ESPALIER_CONCAT(espalier_context_, __LINE__)([&] { \
-    return ::fmt::format(__VA_ARGS__);                                       \
-  })
+#define ESPALIER_CONTEXT(...)                                 \
+  ::espalier::ErrorContext ESPALIER_CONCAT(espalier_context_, \
+                                           __LINE__)([&] { return ::fmt::format(__VA_ARGS__); })
 /// Checks a condition that a user or a file can break; formats only on failure.
-#define ESPALIER_CHECK(condition, kind, stage, ...)                       \
-  do {                                                                    \
-    if (!(condition)) ::espalier::fail((kind), (stage), __VA_ARGS__);     \
+#define ESPALIER_CHECK(condition, kind, stage, ...)                   \
+  do {                                                                \
+    if (!(condition)) ::espalier::fail((kind), (stage), __VA_ARGS__); \
   } while (false)
 /// Checks an invariant of our own code, in every build.
-#define ESPALIER_ASSERT(condition)                                                          \
-  do {                                                                                      \
-    if (!(condition))                                                                       \
+#define ESPALIER_ASSERT(condition)                                                           \
+  do {                                                                                       \
+    if (!(condition))                                                                        \
       ::espalier::fail(::espalier::ErrorKind::internal, "assert", "{} at {}:{}", #condition, \
-                       __FILE__, __LINE__);                                                 \
+                       __FILE__, __LINE__);                                                  \
   } while (false)

@@ -24,8 +24,7 @@ void ModelFlags::add_to(CLI::App& app, train::ByteLmOptions& o) {
   app.add_option("--compile", o.compile.fuse, "0: op by op, 1: fused loops")->group(how);
   app.add_option("--flash", o.compile.flash, "0: attention from basic ops, 1: flash attention")
       ->group(how);
-  app.add_option("--remat", remat, "globs of scopes to recompute, separated by commas")
-      ->group(how);
+  app.add_option("--remat", remat, "globs of scopes to recompute, separated by commas")->group(how);
   app.add_option("--disable-pass", o.compile.disabled_passes, "passes to leave out")->group(how);
 }
 
@@ -52,8 +51,7 @@ void add_machine_flags(CLI::App& app, CompileOptions& o) {
   o.cache_dir = train::default_cache_dir();
   app.add_option("--threads", o.threads, "0: as many as there are processors")->group(group);
   app.add_option("--backend", o.backend, "cpu, or interp: every op in double")->group(group);
-  app.add_option("--cache-dir", o.cache_dir, "folder of compiled loops; empty: none")
-      ->group(group);
+  app.add_option("--cache-dir", o.cache_dir, "folder of compiled loops; empty: none")->group(group);
 }
 
 }  // namespace espalier::cli

@@ -52,8 +52,9 @@ void add_check(Program& program) {
       "check", "compare logits, gradients and optimizer steps with a reference in a folder");
   const auto state = std::make_shared<State>();
   state->options.cache_dir = train::default_cache_dir();
-  app->add_option("DIR", state->folder, "folder with expected.json, model.safetensors and "
-                                        "expected.safetensors")
+  app->add_option("DIR", state->folder,
+                  "folder with expected.json, model.safetensors and "
+                  "expected.safetensors")
       ->required();
   app->add_option("--backend", state->options.backend, "interp (double) or cpu");
   app->add_option("--dtype", state->dtype, "float32, bfloat16 or float16");
@@ -63,8 +64,9 @@ void add_check(Program& program) {
   app->add_option("--threads", state->options.threads, "0: as many as there are processors");
   app->add_option("--cache-dir", state->options.cache_dir, "folder of compiled loops");
   app->add_flag("--json", state->json, "one JSON object a value");
-  app->footer("Exit code 1 when a value is beyond its bound.\n"
-              "Example:\n  espalier check tests/goldens/byte_lm_tiny --backend cpu");
+  app->footer(
+      "Exit code 1 when a value is beyond its bound.\n"
+      "Example:\n  espalier check tests/goldens/byte_lm_tiny --backend cpu");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
 }
 

@@ -79,8 +79,8 @@ std::vector<std::string> normalize_flags(const std::vector<std::string>& argumen
   for (std::string& argument : result) {
     if (argument == "--") break;
     if (!argument.starts_with("--")) continue;
-    const auto end = argument.begin() + static_cast<std::ptrdiff_t>(
-                                            std::min(argument.find('='), argument.size()));
+    const auto end = argument.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size()));
     std::replace(argument.begin(), end, '_', '-');
   }
   return result;

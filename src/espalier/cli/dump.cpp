@@ -39,8 +39,9 @@ void add_dump(Program& program) {
   app->add_flag("--list", state->list, "names of the stages, in order");
   app->add_option("--batch-size,--batch", state->options.batch_size, "sequences of a step");
   state->model.add_to(*app, state->options);
-  app->footer("All stages but the last parse back: a failing graph becomes a test by paste.\n"
-              "Example:\n  espalier dump byte-lm --num-layer 1 --stage fused");
+  app->footer(
+      "All stages but the last parse back: a failing graph becomes a test by paste.\n"
+      "Example:\n  espalier dump byte-lm --num-layer 1 --stage fused");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
 }
 

@@ -52,9 +52,10 @@ void print_text(const cpu::PeakReport& report) {
                peak.fma_one * kGiga, peak.fma_all * kGiga, peak.matmul_all * kGiga,
                peak.peak() * kGiga, peak.how);
   }
-  fmt::print("\nmemory  read {:.1f} GB/s, write {:.1f} GB/s, a = b + s c {:.1f} GB/s ({} an array)\n",
-             report.memory.read * kGiga, report.memory.write * kGiga, report.memory.triad * kGiga,
-             human_bytes(report.memory.bytes));
+  fmt::print(
+      "\nmemory  read {:.1f} GB/s, write {:.1f} GB/s, a = b + s c {:.1f} GB/s ({} an array)\n",
+      report.memory.read * kGiga, report.memory.write * kGiga, report.memory.triad * kGiga,
+      human_bytes(report.memory.bytes));
   if (report.disk.bytes > 0) {
     fmt::print("disk    write {:.2f} GB/s, read {:.2f} GB/s ({})\n", report.disk.write * kGiga,
                report.disk.read * kGiga, human_bytes(report.disk.bytes));

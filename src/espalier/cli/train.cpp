@@ -88,8 +88,9 @@ void add_train(Program& program) {
   app->add_option("--steps", o.steps, "steps of the whole run");
   app->add_option("--batch-size,--batch", o.batch_size, "sequences of a step");
   app->add_option("--seed", o.seed, "of initial values, data order and dropout");
-  app->add_option("--holdout", o.holdout, "part of the data kept for evaluation (0.05 with "
-                                          "--eval-every, else 0)");
+  app->add_option("--holdout", o.holdout,
+                  "part of the data kept for evaluation (0.05 with "
+                  "--eval-every, else 0)");
   app->add_option("--max-seconds", o.max_seconds, "stop and save after this time; 0: no limit");
   state->model.add_to(*app, o);
   const char* optimizer = "Optimizer";
@@ -110,23 +111,25 @@ void add_train(Program& program) {
       ->group(files);
   app->add_option("--keep", o.keep, "checkpoints that are kept")->group(files);
   app->add_flag("--resume", o.resume, "continue the run in --save-dir")->group(files);
-  app->add_option("--eval-every", o.eval_every, "steps between evaluations; 0: none")
-      ->group(files);
+  app->add_option("--eval-every", o.eval_every, "steps between evaluations; 0: none")->group(files);
   app->add_option("--eval-batches", o.eval_batches, "batches of an evaluation")->group(files);
   app->add_option("--log-every", o.log_every, "steps between log lines")->group(files);
   app->add_flag("--profile", o.profile, "write a Chrome trace of one step")->group(files);
-  app->add_flag("--check-nan", o.check_nan, "name the op that made a NaN (slower: copies the state)")
+  app->add_flag("--check-nan", o.check_nan,
+                "name the op that made a NaN (slower: copies the state)")
       ->group(files);
   add_machine_flags(*app, o.compile);
   app->add_option("--peak-gflops", o.peak_gflops, "peak for shares; 0: measure it")
       ->group("Machine");
-  app->footer("Examples:\n"
-              "  espalier train byte-lm --data enwik9 --dtype bfloat16 --save-dir run "
-              "--save-every 500\n"
-              "  espalier train byte-lm --resume --save-dir run\n"
-              "  espalier train byte-lm --num-layer 2 --d-model 128 --heads 4 --ffn 512 "
-              "--batch-size 16 --steps 200");
-  app->callback([&program, state] { program.action = [&program, state] { return run(program, *state); }; });
+  app->footer(
+      "Examples:\n"
+      "  espalier train byte-lm --data enwik9 --dtype bfloat16 --save-dir run "
+      "--save-every 500\n"
+      "  espalier train byte-lm --resume --save-dir run\n"
+      "  espalier train byte-lm --num-layer 2 --d-model 128 --heads 4 --ffn 512 "
+      "--batch-size 16 --steps 200");
+  app->callback(
+      [&program, state] { program.action = [&program, state] { return run(program, *state); }; });
 }
 
 }  // namespace espalier::cli

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes of a node: a short sorted list of (key, value). The kind of value follows from the key.
+// Attributes of a node: a short sorted list of (key, value). The kind of value follows from the
+// key.
 #pragma once
 
 #include <cstdint>

@@ -104,7 +104,8 @@ Value Rewriter::copy(int32_t id, Attrs attrs) {
   for (Value v : node.inputs) inputs.push_back((*this)[v]);
   if (attrs.has(Attr::body)) {
     int64_t& body = body_map_[static_cast<size_t>(attrs.integer(Attr::body))];
-    if (body < 0) body = out_.add_body(source_.bodies()[static_cast<size_t>(attrs.integer(Attr::body))]);
+    if (body < 0)
+      body = out_.add_body(source_.bodies()[static_cast<size_t>(attrs.integer(Attr::body))]);
     attrs.set(Attr::body, body);
   }
   out_.set_scope(node.scope);

@@ -39,7 +39,8 @@ void verify_node(const Graph& graph, int32_t id) {
   }
   if (node.op == Op::input) {
     check_use({node.op, types, node.attrs});
-    ESPALIER_CHECK(node.types.size() == 1, ErrorKind::internal, "verify", "an input has one result");
+    ESPALIER_CHECK(node.types.size() == 1, ErrorKind::internal, "verify",
+                   "an input has one result");
     return;
   }
   if (node.op == Op::fusion) {
@@ -82,9 +83,9 @@ void verify(const Graph& graph) {
     verify_node(graph, id);
   }
   for (const Output& output : graph.outputs()) {
-    ESPALIER_CHECK(output.value.node >= 0 &&
-                       output.value.node < static_cast<int32_t>(graph.nodes().size()),
-                   ErrorKind::internal, "verify", "output {} has no value", output.name);
+    ESPALIER_CHECK(
+        output.value.node >= 0 && output.value.node < static_cast<int32_t>(graph.nodes().size()),
+        ErrorKind::internal, "verify", "output {} has no value", output.name);
     if (output.alias < 0) continue;
     ESPALIER_CHECK(graph.node(output.alias).op == Op::input &&
                        graph.node(output.alias).types[0] == graph.type(output.value),

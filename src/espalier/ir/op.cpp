@@ -16,6 +16,7 @@ constexpr uint32_t kSymmetric = kElementwise | kCommutative;
 constexpr uint32_t kCompare = kElementwise | kComparison;
 
 const std::vector<OpInfo>& table() {
+  // clang-format off
   using A = Attr;
   // op, name, operands min and max, required attributes, optional attributes, shape rule, traits
   static const std::vector<OpInfo> rows{
@@ -88,6 +89,7 @@ const std::vector<OpInfo>& table() {
         A::remat},
        matmul_rule, 0},
   };
+  // clang-format on
   return rows;
 }
 
@@ -102,7 +104,9 @@ std::optional<Op> parse_op(std::string_view text) {
   return std::nullopt;
 }
 
-std::string TensorType::str() const { return fmt::format("{}{}", espalier::name(dtype), shape.str()); }
+std::string TensorType::str() const {
+  return fmt::format("{}{}", espalier::name(dtype), shape.str());
+}
 
 void check_use(const OpUse& use) {
   const OpInfo& row = info(use.op);

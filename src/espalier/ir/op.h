@@ -14,6 +14,7 @@
 
 namespace espalier::ir {
 
+// clang-format off
 enum class Op : uint8_t {
   // Leaves.
   input, constant, iota, random_uniform,
@@ -33,6 +34,7 @@ enum class Op : uint8_t {
   // Made by passes.
   fusion, matmul,
 };
+// clang-format on
 inline constexpr int kOpCount = static_cast<int>(Op::matmul) + 1;
 
 /// dtype and shape of a value, "f32[2,3]".
@@ -46,11 +48,11 @@ struct TensorType {
 enum Trait : uint32_t {
   kElementwise = 1u << 0,  // result element i depends on operand elements i only
   kCommutative = 1u << 1,
-  kView = 1u << 2,         // moves elements, computes nothing
+  kView = 1u << 2,  // moves elements, computes nothing
   kReduction = 1u << 3,
-  kComposite = 1u << 4,    // passes/decompose knows an equal subgraph
+  kComposite = 1u << 4,  // passes/decompose knows an equal subgraph
   kLeaf = 1u << 5,
-  kComparison = 1u << 6,   // bool result
+  kComparison = 1u << 6,  // bool result
 };
 
 /// What a shape rule sees. Rules throw `user` errors that name the op and the types.

@@ -17,7 +17,8 @@ bool StridedView::is_contiguous() const {
 std::optional<StridedView> reshape_view(const StridedView& view, const Shape& shape) {
   // Groups of axes with equal products are matched from the left; inside a group the old axes must
   // lie one after the other in memory.
-  StridedView result{view.offset, shape, std::vector<int64_t>(static_cast<size_t>(shape.rank()), 1)};
+  StridedView result{view.offset, shape,
+                     std::vector<int64_t>(static_cast<size_t>(shape.rank()), 1)};
   if (shape.numel() == 0) return result;
   int64_t old_axis = 0;
   int64_t new_axis = 0;
@@ -33,7 +34,7 @@ std::optional<StridedView> reshape_view(const StridedView& view, const Shape& sh
         new_product *= shape[new_end++];
       }
     }
-    int64_t stride = 0;   // of the group's innermost element
+    int64_t stride = 0;  // of the group's innermost element
     int64_t expected = -1;
     for (int64_t d = old_end; d-- > old_axis;) {
       if (view.shape[d] == 1) continue;
@@ -59,7 +60,8 @@ std::optional<StridedView> reshape_view(const StridedView& view, const Shape& sh
 std::optional<StridedView> apply_view(const Node& node, const StridedView& operand) {
   StridedView result;
   switch (node.op) {
-    case Op::reshape: return reshape_view(operand, node.types[0].shape);
+    case Op::reshape:
+      return reshape_view(operand, node.types[0].shape);
     case Op::transpose:
       result = {operand.offset, node.types[0].shape, {}};
       for (int64_t axis : node.attrs.integers(Attr::permutation)) {
@@ -81,7 +83,8 @@ std::optional<StridedView> apply_view(const Node& node, const StridedView& opera
       }
       return result;
     }
-    default: fail(ErrorKind::internal, "view", "{} is not a view", name(node.op));
+    default:
+      fail(ErrorKind::internal, "view", "{} is not a view", name(node.op));
   }
 }
 

@@ -72,8 +72,9 @@ Tensor constant_like(Tensor x, double value) {
   return constant(x.builder(), value, x.dtype(), x.shape());
 }
 Tensor iota(ir::Builder& builder, DType dtype, Shape shape, int64_t axis) {
-  return {builder, builder.add(Op::iota, {}, {{Attr::axis, axis}, {Attr::dtype, dtype},
-                                              {Attr::shape, shape.dims()}})};
+  return {builder,
+          builder.add(Op::iota, {},
+                      {{Attr::axis, axis}, {Attr::dtype, dtype}, {Attr::shape, shape.dims()}})};
 }
 
 Tensor operator+(Tensor a, Tensor b) { return binary(Op::add, a, b); }
@@ -101,8 +102,8 @@ Tensor logical_not(Tensor a) { return unary(Op::logical_not, a); }
 Tensor select(Tensor condition, Tensor a, Tensor b) {
   const Shape values = joint_shape("select", a, b);
   const Shape shape = joint_shape("select", broadcast_to(a, values), condition);
-  return add_node(Op::select, {broadcast_to(condition, shape), broadcast_to(a, shape),
-                               broadcast_to(b, shape)});
+  return add_node(Op::select,
+                  {broadcast_to(condition, shape), broadcast_to(a, shape), broadcast_to(b, shape)});
 }
 
 Tensor unary(ir::Op op, Tensor x) { return add_node(op, {x}); }
@@ -240,11 +241,10 @@ Tensor softmax_cross_entropy(Tensor logits, Tensor labels) {
 }
 
 Tensor dropout(Tensor x, double rate, const RngState& rng) {
-  ESPALIER_CHECK(rate >= 0.0 && rate < 1.0, ErrorKind::user, "dropout",
-                 "rate {} is outside [0, 1)", rate);
+  ESPALIER_CHECK(rate >= 0.0 && rate < 1.0, ErrorKind::user, "dropout", "rate {} is outside [0, 1)",
+                 rate);
   if (rate == 0.0) return x;
-  const Tensor u =
-      random_uniform(rng.seed, rng.step, x.shape(), x.builder().random_stream());
+  const Tensor u = random_uniform(rng.seed, rng.step, x.shape(), x.builder().random_stream());
   // Draws are multiples of 2^-24: the threshold must be the same f32 in every evaluation.
   const Tensor keep = compare(Op::ge, u, constant_like(u, round_to(DType::f32, rate)));
   return select(keep, x * (1.0 / (1.0 - rate)), constant_like(x, 0.0));

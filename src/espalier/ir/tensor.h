@@ -129,10 +129,10 @@ struct AttentionOptions {
   bool causal = false;
   double scale = 0.0;  // 0: 1/sqrt(head_dim)
   double dropout = 0.0;
-  Tensor key_mask;     // bool [batch, seq_k], true = visible
-  Tensor segments_q;   // i32 [batch, seq]; a query sees keys of its own segment only
+  Tensor key_mask;    // bool [batch, seq_k], true = visible
+  Tensor segments_q;  // i32 [batch, seq]; a query sees keys of its own segment only
   Tensor segments_k;
-  RngState rng;        // needed with dropout
+  RngState rng;  // needed with dropout
 };
 /// q [batch, seq_q, heads, head_dim], k and v [batch, seq_k, kv_heads, head_dim] -> like q.
 /// Causal: query i sees keys up to i + seq_k - seq_q. A query that sees nothing gives zeros.

@@ -2,7 +2,8 @@
 // attention: finds scaled dot-product attention written from basic ops, or takes the composite
 // apart when flash attention is off.
 //
-//   q,k,v -> transpose -> dot -> * scale -> select(mask) -> softmax -> [dropout] -> dot -> transpose
+//   q,k,v -> transpose -> dot -> * scale -> select(mask) -> softmax -> [dropout] -> dot ->
+//   transpose
 //   --> attention q, k, v {scale, causal, ...}            (flash)
 //   attention --> those basic ops                         (no flash)
 //
@@ -42,9 +43,8 @@ class Matcher {
     Value probabilities, scores;
     const bool ok = is_heads_transpose(root) &&
                     match_output_dot(root.inputs[0], probabilities, found) &&
-                    match_dropout(probabilities, found) &&
-                    match_softmax(probabilities, scores) && match_mask(scores, found) &&
-                    match_scores(scores, found);
+                    match_dropout(probabilities, found) && match_softmax(probabilities, scores) &&
+                    match_mask(scores, found) && match_scores(scores, found);
     if (!ok) return std::nullopt;
     return found;
   }

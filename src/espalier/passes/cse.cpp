@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cse: %3 = add %1, %2; %4 = add %1, %2 --> one node. Random draws with one stream id are one value.
+// cse: %3 = add %1, %2; %4 = add %1, %2 --> one node. Random draws with one stream id are one
+// value.
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -10,7 +11,8 @@
 namespace espalier::passes {
 namespace {
 
-using Key = std::tuple<ir::Op, std::vector<ir::Value>, std::vector<std::pair<ir::Attr, ir::AttrValue>>>;
+using Key =
+    std::tuple<ir::Op, std::vector<ir::Value>, std::vector<std::pair<ir::Attr, ir::AttrValue>>>;
 
 }  // namespace
 

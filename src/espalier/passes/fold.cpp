@@ -22,21 +22,36 @@ using ir::Value;
 
 std::optional<double> evaluate(Op op, double a, double b) {
   switch (op) {
-    case Op::convert: return a;
-    case Op::neg: return -a;
-    case Op::abs: return std::abs(a);
-    case Op::exp: return std::exp(a);
-    case Op::log: return std::log(a);
-    case Op::sqrt: return std::sqrt(a);
-    case Op::rsqrt: return 1.0 / std::sqrt(a);
-    case Op::add: return a + b;
-    case Op::sub: return a - b;
-    case Op::mul: return a * b;
-    case Op::div: return a / b;
-    case Op::max: return std::max(a, b);
-    case Op::min: return std::min(a, b);
-    case Op::pow: return std::pow(a, b);
-    default: return std::nullopt;
+    case Op::convert:
+      return a;
+    case Op::neg:
+      return -a;
+    case Op::abs:
+      return std::abs(a);
+    case Op::exp:
+      return std::exp(a);
+    case Op::log:
+      return std::log(a);
+    case Op::sqrt:
+      return std::sqrt(a);
+    case Op::rsqrt:
+      return 1.0 / std::sqrt(a);
+    case Op::add:
+      return a + b;
+    case Op::sub:
+      return a - b;
+    case Op::mul:
+      return a * b;
+    case Op::div:
+      return a / b;
+    case Op::max:
+      return std::max(a, b);
+    case Op::min:
+      return std::min(a, b);
+    case Op::pow:
+      return std::pow(a, b);
+    default:
+      return std::nullopt;
   }
 }
 
@@ -80,13 +95,16 @@ class Folder {
       case Op::broadcast:
       case Op::reshape:
       case Op::transpose:
-      case Op::slice: return simplify_view(node);
-      case Op::reduce_sum: return simplify_sum(node);
+      case Op::slice:
+        return simplify_view(node);
+      case Op::reduce_sum:
+        return simplify_sum(node);
       case Op::reduce_max: {
         const Value x = operand(node, 0);
         return splat(x) ? splat(*splat(x), node.types[0]) : Value{};
       }
-      default: return {};
+      default:
+        return {};
     }
   }
 
@@ -98,23 +116,30 @@ class Folder {
     const auto y = splat(b);
     if (node.inputs.size() <= 2 && x && y) {
       const auto value = evaluate(node.op, *x, *y);
-      if (value) return splat(round_to(is_float(type.dtype) ? DType::f64 : type.dtype, *value), type);
+      if (value)
+        return splat(round_to(is_float(type.dtype) ? DType::f64 : type.dtype, *value), type);
     }
     switch (node.op) {
       case Op::add:
         if (y && *y == 0.0) return a;
         if (x && *x == 0.0) return b;
         return concat_of_pads(a, b);
-      case Op::sub: return y && *y == 0.0 ? a : Value{};
+      case Op::sub:
+        return y && *y == 0.0 ? a : Value{};
       case Op::mul:
         if (y && *y == 1.0) return a;
         if (x && *x == 1.0) return b;
         return {};
-      case Op::div: return y && *y == 1.0 ? a : Value{};
-      case Op::neg: return made(a).op == Op::neg ? made(a).inputs[0] : Value{};
-      case Op::convert: return simplify_convert(node, a);
-      case Op::select: return b == operand(node, 2) ? b : Value{};
-      default: return {};
+      case Op::div:
+        return y && *y == 1.0 ? a : Value{};
+      case Op::neg:
+        return made(a).op == Op::neg ? made(a).inputs[0] : Value{};
+      case Op::convert:
+        return simplify_convert(node, a);
+      case Op::select:
+        return b == operand(node, 2) ? b : Value{};
+      default:
+        return {};
     }
   }
 

@@ -2,7 +2,8 @@
 // fuse: groups of elementwise ops, broadcasts, random draws and reductions --> one `fusion` each;
 // dot --> matmul, with bias, activation and conversion taken in where nothing else needs a loop.
 //
-//   %5 = dot; %6 = add %5, bias; %7 = random; %8 = select(...); %9 = add %8, %x; %10 = reduce_sum %9
+//   %5 = dot; %6 = add %5, bias; %7 = random; %8 = select(...); %9 = add %8, %x; %10 = reduce_sum
+//   %9
 //   --> %5 = matmul; (%9, %10) = fusion f(%5, bias, seed, step, %x)
 //
 // A value that only other loops need, and that follows from one stored tensor at little cost, is
@@ -30,18 +31,22 @@ using ir::Value;
 /// Cost of computing an element again, in units of one simple vector instruction.
 int recompute_cost(Op op) {
   switch (op) {
-    case Op::random_uniform: return 8;
+    case Op::random_uniform:
+      return 8;
     case Op::exp:
     case Op::div:
     case Op::sqrt:
-    case Op::rsqrt: return 6;
+    case Op::rsqrt:
+      return 6;
     case Op::log:
     case Op::tanh:
     case Op::erf:
     case Op::sin:
     case Op::cos:
-    case Op::pow: return 20;
-    default: return 1;
+    case Op::pow:
+      return 20;
+    default:
+      return 1;
   }
 }
 /// Loading an element of a large tensor costs about this much; so does storing it.
@@ -228,9 +233,9 @@ class Fuser {
     void collect(Value v, bool result) {
       const Node& node = fuser_.graph_.node(v);
       const bool leaf = node.op == Op::constant || node.op == Op::iota;
-      const bool member = is_loop_op(fuser_.graph_, v.node) &&
-                          (fuser_.clusters_.of(v.node) == cluster_ ||
-                           !fuser_.stored_[static_cast<size_t>(v.node)]);
+      const bool member =
+          is_loop_op(fuser_.graph_, v.node) &&
+          (fuser_.clusters_.of(v.node) == cluster_ || !fuser_.stored_[static_cast<size_t>(v.node)]);
       if (!leaf && !member && node.op != Op::broadcast && !result) {
         if (std::find(operands_.begin(), operands_.end(), v) == operands_.end()) {
           operands_.push_back(v);

@@ -14,11 +14,11 @@
 namespace espalier::passes {
 
 struct PassOptions {
-  DType compute_dtype = DType::f32;  // of matmul and attention inputs
-  bool fuse = true;                  // false: every op becomes a loop of its own
-  bool flash = true;                 // false: attention from basic ops
-  std::vector<std::string> remat;    // scope globs to recompute in the backward pass
-  std::vector<std::string> disabled; // names of passes to leave out
+  DType compute_dtype = DType::f32;   // of matmul and attention inputs
+  bool fuse = true;                   // false: every op becomes a loop of its own
+  bool flash = true;                  // false: attention from basic ops
+  std::vector<std::string> remat;     // scope globs to recompute in the backward pass
+  std::vector<std::string> disabled;  // names of passes to leave out
 };
 
 using PassFn = ir::Graph (*)(const ir::Graph&, const PassOptions&);

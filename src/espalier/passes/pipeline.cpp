@@ -10,9 +10,8 @@ namespace espalier::passes {
 
 const std::vector<Pass>& canonical_passes() {
   static const std::vector<Pass> passes{
-      {"fold", fold, false},           {"cse", cse, false},
-      {"attention", attention, false}, {"decompose", decompose, true},
-      {"fold", fold, false},           {"cse", cse, false},
+      {"fold", fold, false},          {"cse", cse, false},   {"attention", attention, false},
+      {"decompose", decompose, true}, {"fold", fold, false}, {"cse", cse, false},
       {"order", order, false},
   };
   return passes;

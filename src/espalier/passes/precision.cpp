@@ -47,8 +47,9 @@ class Caster {
   void cast_dot(int32_t id, const ir::Node& node) {
     ir::Attrs attrs = node.attrs;
     attrs.set(Attr::dtype, DType::f32);
-    rewriter_.map({id, 0}, out_.add(Op::dot, {cast(rewriter_[node.inputs[0]], narrow_),
-                                              cast(rewriter_[node.inputs[1]], narrow_)},
+    rewriter_.map({id, 0}, out_.add(Op::dot,
+                                    {cast(rewriter_[node.inputs[0]], narrow_),
+                                     cast(rewriter_[node.inputs[1]], narrow_)},
                                     attrs));
   }
 

@@ -34,9 +34,8 @@ class Rematerializer {
       std::vector<Value> inputs;
       for (Value v : node.inputs) inputs.push_back(value_in_backward(v, first_backward));
       out_.set_scope(node.scope);
-      const Value now = node.op == ir::Op::input
-                            ? rewriter_.copy(id)
-                            : out_.add(node.op, std::move(inputs), node.attrs);
+      const Value now = node.op == ir::Op::input ? rewriter_.copy(id)
+                                                 : out_.add(node.op, std::move(inputs), node.attrs);
       for (size_t r = 0; r < node.types.size(); ++r) {
         const auto index = static_cast<int32_t>(r);
         rewriter_.map({id, index}, {now.node, index});

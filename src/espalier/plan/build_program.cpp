@@ -111,8 +111,8 @@ class ProgramBuilder {
         targets_[static_cast<size_t>(v.node)][static_cast<size_t>(v.index)] = place;
         return;
       }
-      const Shape& inner = node.inputs.empty() ? node.types[0].shape
-                                               : graph_.type(node.inputs[0]).shape;
+      const Shape& inner =
+          node.inputs.empty() ? node.types[0].shape : graph_.type(node.inputs[0]).shape;
       if (node.op == Op::reshape) {
         const auto view = ir::reshape_view(place.view, inner);
         if (!view) return;
@@ -134,7 +134,8 @@ class ProgramBuilder {
 
   int64_t value_uses(Value v) const {
     int64_t count = 0;
-    for (const Node& node : graph_.nodes()) count += std::count(node.inputs.begin(), node.inputs.end(), v);
+    for (const Node& node : graph_.nodes())
+      count += std::count(node.inputs.begin(), node.inputs.end(), v);
     for (const ir::Output& o : graph_.outputs()) count += o.value == v ? 1 : 0;
     return count;
   }
@@ -151,18 +152,37 @@ class ProgramBuilder {
   void place(int32_t id) {
     const Node& node = graph_.node(id);
     switch (node.op) {
-      case Op::input: place_input(id, node); return;
+      case Op::input:
+        place_input(id, node);
+        return;
       case Op::constant:
-      case Op::iota: place_leaf(id, node); return;
-      case Op::concat: place_concat(node, id); return;
-      case Op::pad: place_pad(node, id); return;
-      case Op::fusion: place_fusion(node, id); return;
-      case Op::matmul: place_matmul(node, id); return;
+      case Op::iota:
+        place_leaf(id, node);
+        return;
+      case Op::concat:
+        place_concat(node, id);
+        return;
+      case Op::pad:
+        place_pad(node, id);
+        return;
+      case Op::fusion:
+        place_fusion(node, id);
+        return;
+      case Op::matmul:
+        place_matmul(node, id);
+        return;
       case Op::attention:
-      case Op::attention_grad: place_attention(node, id); return;
-      case Op::gather: place_rows(node, id, StepKind::gather); return;
-      case Op::scatter_add: place_rows(node, id, StepKind::scatter_add); return;
-      default: break;
+      case Op::attention_grad:
+        place_attention(node, id);
+        return;
+      case Op::gather:
+        place_rows(node, id, StepKind::gather);
+        return;
+      case Op::scatter_add:
+        place_rows(node, id, StepKind::scatter_add);
+        return;
+      default:
+        break;
     }
     ESPALIER_CHECK(ir::has_trait(node.op, ir::kView), ErrorKind::internal, "plan",
                    "{} has no kernel", ir::name(node.op));
@@ -298,7 +318,8 @@ class ProgramBuilder {
       std::vector<int64_t> order = batch;
       for (int64_t d = 0; d < inputs[side].view.shape.rank(); ++d) {
         const bool taken = std::count(batch.begin(), batch.end(), d) +
-                               std::count(contract.begin(), contract.end(), d) > 0;
+                               std::count(contract.begin(), contract.end(), d) >
+                           0;
         if (!taken) order.push_back(d);
       }
       order.insert(order.end(), contract.begin(), contract.end());
@@ -387,12 +408,18 @@ class ProgramBuilder {
 
 std::string_view name(StepKind kind) {
   switch (kind) {
-    case StepKind::loop: return "loop";
-    case StepKind::matmul: return "matmul";
-    case StepKind::attention: return "attention";
-    case StepKind::attention_grad: return "attention_grad";
-    case StepKind::gather: return "gather";
-    case StepKind::scatter_add: return "scatter_add";
+    case StepKind::loop:
+      return "loop";
+    case StepKind::matmul:
+      return "matmul";
+    case StepKind::attention:
+      return "attention";
+    case StepKind::attention_grad:
+      return "attention_grad";
+    case StepKind::gather:
+      return "gather";
+    case StepKind::scatter_add:
+      return "scatter_add";
   }
   return "step";
 }

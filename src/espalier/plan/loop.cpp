@@ -14,8 +14,8 @@ std::string Loop::key() const {
                         o.varies_outer ? 'v' : '-', static_cast<int>(o.inner));
   }
   for (const LoopInst& i : insts) {
-    text += fmt::format(";{}{}s{}", static_cast<int>(i.op), name(i.dtype),
-                        static_cast<int>(i.space));
+    text +=
+        fmt::format(";{}{}s{}", static_cast<int>(i.op), name(i.dtype), static_cast<int>(i.space));
     for (int32_t a : i.args) {
       if (a >= 0) text += fmt::format(",{}", a);
     }

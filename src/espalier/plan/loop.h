@@ -19,6 +19,7 @@
 
 namespace espalier::plan {
 
+// clang-format off
 enum class LoopOp : uint8_t {
   // Leaves.
   load,      // operand
@@ -37,6 +38,7 @@ enum class LoopOp : uint8_t {
   store,       // operand[...] = args[0]
   accumulate,  // operand[...] += args[0]; operand strides are 0 along the summed dimensions
 };
+// clang-format on
 
 enum class LoopSpace : uint8_t { uniform, row, full };
 enum class InnerStride : uint8_t { none, unit, strided };
@@ -46,8 +48,8 @@ enum class OperandRole : uint8_t { input, output, accumulator, index };
 /// Two operands may name the same memory only with equal strides (in-place update).
 struct LoopOperand {
   OperandRole role = OperandRole::input;
-  DType dtype = DType::f32;        // of the memory; accumulators are f32 or f64
-  bool varies_outer = true;        // false: every outer stride is 0
+  DType dtype = DType::f32;               // of the memory; accumulators are f32 or f64
+  bool varies_outer = true;               // false: every outer stride is 0
   InnerStride inner = InnerStride::unit;  // none: stride 0; unit: 1; strided: given at the call
 
   LoopSpace space() const {
@@ -82,14 +84,14 @@ struct Loop {
 /// Arguments of one call of a compiled loop. A loop with outer_rank > 0 runs the flattened outer
 /// indices [begin, end) over the whole inner dimension; a flat loop the inner indices [begin, end).
 struct LoopCall {
-  void* const* operands;          // per operand; for role index the pointer value is the base
-  const int64_t* outer_extents;   // [outer_rank]
+  void* const* operands;         // per operand; for role index the pointer value is the base
+  const int64_t* outer_extents;  // [outer_rank]
   int64_t inner_extent;
-  const int64_t* strides;         // [operand][outer_rank + 1] in elements; last: inner stride
-  const int64_t* ids;             // random stream ids, by LoopInst::id
+  const int64_t* strides;  // [operand][outer_rank + 1] in elements; last: inner stride
+  const int64_t* ids;      // random stream ids, by LoopInst::id
   int64_t begin;
   int64_t end;
-  void* scratch;                  // of this thread: scratch_bytes(loop, inner_extent), 64-aligned
+  void* scratch;  // of this thread: scratch_bytes(loop, inner_extent), 64-aligned
 };
 
 }  // namespace espalier::plan

@@ -27,36 +27,66 @@ AxisMap identity_map(int64_t rank) {
 
 std::optional<LoopOp> loop_op(Op op) {
   switch (op) {
-    case Op::convert: return LoopOp::convert;
-    case Op::neg: return LoopOp::neg;
-    case Op::abs: return LoopOp::abs;
-    case Op::exp: return LoopOp::exp;
-    case Op::log: return LoopOp::log;
-    case Op::sqrt: return LoopOp::sqrt;
-    case Op::rsqrt: return LoopOp::rsqrt;
-    case Op::tanh: return LoopOp::tanh;
-    case Op::erf: return LoopOp::erf;
-    case Op::sin: return LoopOp::sin;
-    case Op::cos: return LoopOp::cos;
-    case Op::floor: return LoopOp::floor;
-    case Op::logical_not: return LoopOp::logical_not;
-    case Op::add: return LoopOp::add;
-    case Op::sub: return LoopOp::sub;
-    case Op::mul: return LoopOp::mul;
-    case Op::div: return LoopOp::div;
-    case Op::max: return LoopOp::max;
-    case Op::min: return LoopOp::min;
-    case Op::pow: return LoopOp::pow;
-    case Op::eq: return LoopOp::eq;
-    case Op::ne: return LoopOp::ne;
-    case Op::lt: return LoopOp::lt;
-    case Op::le: return LoopOp::le;
-    case Op::gt: return LoopOp::gt;
-    case Op::ge: return LoopOp::ge;
-    case Op::logical_and: return LoopOp::logical_and;
-    case Op::logical_or: return LoopOp::logical_or;
-    case Op::select: return LoopOp::select;
-    default: return std::nullopt;
+    case Op::convert:
+      return LoopOp::convert;
+    case Op::neg:
+      return LoopOp::neg;
+    case Op::abs:
+      return LoopOp::abs;
+    case Op::exp:
+      return LoopOp::exp;
+    case Op::log:
+      return LoopOp::log;
+    case Op::sqrt:
+      return LoopOp::sqrt;
+    case Op::rsqrt:
+      return LoopOp::rsqrt;
+    case Op::tanh:
+      return LoopOp::tanh;
+    case Op::erf:
+      return LoopOp::erf;
+    case Op::sin:
+      return LoopOp::sin;
+    case Op::cos:
+      return LoopOp::cos;
+    case Op::floor:
+      return LoopOp::floor;
+    case Op::logical_not:
+      return LoopOp::logical_not;
+    case Op::add:
+      return LoopOp::add;
+    case Op::sub:
+      return LoopOp::sub;
+    case Op::mul:
+      return LoopOp::mul;
+    case Op::div:
+      return LoopOp::div;
+    case Op::max:
+      return LoopOp::max;
+    case Op::min:
+      return LoopOp::min;
+    case Op::pow:
+      return LoopOp::pow;
+    case Op::eq:
+      return LoopOp::eq;
+    case Op::ne:
+      return LoopOp::ne;
+    case Op::lt:
+      return LoopOp::lt;
+    case Op::le:
+      return LoopOp::le;
+    case Op::gt:
+      return LoopOp::gt;
+    case Op::ge:
+      return LoopOp::ge;
+    case Op::logical_and:
+      return LoopOp::logical_and;
+    case Op::logical_or:
+      return LoopOp::logical_or;
+    case Op::select:
+      return LoopOp::select;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -141,10 +171,11 @@ class Lowering {
     const Node& node = body_.node(v);
     const DType dtype = node.types[0].dtype;
     switch (node.op) {
-      case Op::input: return emit_load(v.node, map);
+      case Op::input:
+        return emit_load(v.node, map);
       case Op::constant:
-        return push({.op = LoopOp::constant, .dtype = dtype,
-                     .value = node.attrs.real(Attr::value)});
+        return push(
+            {.op = LoopOp::constant, .dtype = dtype, .value = node.attrs.real(Attr::value)});
       case Op::iota: {
         std::vector<int64_t> strides(node.types[0].shape.dims().size(), 0);
         strides[static_cast<size_t>(node.attrs.integer(Attr::axis))] = 1;
@@ -155,10 +186,11 @@ class Lowering {
       case Op::random_uniform: {
         const int32_t seed = emit(node.inputs[0], {});
         const int32_t step = emit(node.inputs[1], {});
-        const int32_t index =
-            emit_index(0, domain_strides(node.types[0].shape.strides(), map));
+        const int32_t index = emit_index(0, domain_strides(node.types[0].shape.strides(), map));
         out_.ids.push_back(node.attrs.integer(Attr::id));
-        return push({.op = LoopOp::uniform, .dtype = DType::f32, .args = {seed, step, index},
+        return push({.op = LoopOp::uniform,
+                     .dtype = DType::f32,
+                     .args = {seed, step, index},
                      .id = static_cast<int64_t>(out_.ids.size()) - 1});
       }
       case Op::broadcast: {
@@ -174,9 +206,11 @@ class Lowering {
         const int32_t x = emit(node.inputs[0], identity_map(domain_.rank()));
         row_reductions_ = true;
         return push({.op = node.op == Op::reduce_sum ? LoopOp::row_sum : LoopOp::row_max,
-                     .dtype = dtype, .args = {x, -1, -1}});
+                     .dtype = dtype,
+                     .args = {x, -1, -1}});
       }
-      default: break;
+      default:
+        break;
     }
     const auto op = loop_op(node.op);
     ESPALIER_CHECK(op.has_value(), ErrorKind::internal, "lower", "{} is no loop op", name(node.op));
@@ -189,9 +223,9 @@ class Lowering {
     const int32_t number = input_number_.at(node);
     const ir::StridedView& view = operand_views_[static_cast<size_t>(number)];
     const DType dtype = body_.node(node).types[0].dtype;
-    const int32_t operand =
-        add_operand(OperandRole::input, dtype, {LoopBinding::Kind::operand, number, view.offset,
-                                                domain_strides(view.strides, map)});
+    const int32_t operand = add_operand(
+        OperandRole::input, dtype,
+        {LoopBinding::Kind::operand, number, view.offset, domain_strides(view.strides, map)});
     return push({.op = LoopOp::load, .dtype = dtype, .operand = operand});
   }
 
@@ -212,7 +246,9 @@ class Lowering {
       const int32_t operand =
           add_operand(OperandRole::accumulator, node.types[0].dtype,
                       {LoopBinding::Kind::result, r, 0, domain_strides(view.strides, kept)});
-      push({.op = LoopOp::accumulate, .dtype = node.types[0].dtype, .args = {x, -1, -1},
+      push({.op = LoopOp::accumulate,
+            .dtype = node.types[0].dtype,
+            .args = {x, -1, -1},
             .operand = operand});
       out_.accumulates.push_back(1);
       return;
@@ -222,10 +258,12 @@ class Lowering {
     const AxisMap map = identity_map(full ? domain_.rank() : domain_.rank() - 1);
     ESPALIER_ASSERT(static_cast<int64_t>(map.size()) == node.types[0].shape.rank());
     const int32_t x = emit(v, map);
-    const int32_t operand = add_operand(
-        OperandRole::output, node.types[0].dtype,
-        {LoopBinding::Kind::result, r, view.offset, domain_strides(view.strides, map)});
-    push({.op = LoopOp::store, .dtype = node.types[0].dtype, .args = {x, -1, -1},
+    const int32_t operand =
+        add_operand(OperandRole::output, node.types[0].dtype,
+                    {LoopBinding::Kind::result, r, view.offset, domain_strides(view.strides, map)});
+    push({.op = LoopOp::store,
+          .dtype = node.types[0].dtype,
+          .args = {x, -1, -1},
           .operand = operand});
     out_.accumulates.push_back(0);
   }
@@ -240,16 +278,17 @@ class Lowering {
       }
     };
     // With row reductions the inner axis is what is reduced and stays by itself.
-    const auto protected_inner = [&] { return row_reductions_ ? extents.size() - 1 : extents.size(); };
+    const auto protected_inner = [&] {
+      return row_reductions_ ? extents.size() - 1 : extents.size();
+    };
     for (size_t d = extents.size(); d-- > 0;) {
       if (extents[d] == 1 && extents.size() > 1 && d != protected_inner()) drop(d);
     }
     for (size_t d = extents.size(); d-- > 1;) {
       if (d >= extents.size() || d == protected_inner()) continue;
       const bool joins = std::all_of(
-          out_.bindings.begin(), out_.bindings.end(), [&](const LoopBinding& b) {
-            return b.strides[d - 1] == b.strides[d] * extents[d];
-          });
+          out_.bindings.begin(), out_.bindings.end(),
+          [&](const LoopBinding& b) { return b.strides[d - 1] == b.strides[d] * extents[d]; });
       if (!joins) continue;
       extents[d] *= extents[d - 1];
       drop(d - 1);
@@ -278,8 +317,8 @@ class Lowering {
       // A store goes where the loop goes, even where all extents on the way are 1.
       const bool sink = operand.role == OperandRole::output;
       if (sink && out_.loop.outer_rank > 0) operand.varies_outer = true;
-      operand.inner = inner == 1 ? InnerStride::unit
-                      : inner != 0 ? InnerStride::strided
+      operand.inner = inner == 1                          ? InnerStride::unit
+                      : inner != 0                        ? InnerStride::strided
                       : sink && out_.loop.outer_rank == 0 ? InnerStride::unit
                                                           : InnerStride::none;
     }

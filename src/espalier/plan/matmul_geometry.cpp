@@ -35,7 +35,9 @@ std::optional<Axis> join(const std::vector<Axis>& axes) {
   return joined;
 }
 
-Axes list(const ir::Attrs& attrs, Attr key) { return attrs.has(key) ? attrs.integers(key) : Axes{}; }
+Axes list(const ir::Attrs& attrs, Attr key) {
+  return attrs.has(key) ? attrs.integers(key) : Axes{};
+}
 
 bool contains(const Axes& axes, int64_t axis) {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();

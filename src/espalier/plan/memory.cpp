@@ -166,7 +166,9 @@ std::string Program::str() const {
                                  steps.size(), arena_bytes, peak_live_bytes, state_bytes);
   const auto place = [&](const Location& l) {
     const Buffer& b = buffers[static_cast<size_t>(root(l.buffer))];
-    const char* kind = b.kind == BufferKind::arena ? "arena" : b.kind == BufferKind::state ? "state" : "batch";
+    const char* kind = b.kind == BufferKind::arena   ? "arena"
+                       : b.kind == BufferKind::state ? "state"
+                                                     : "batch";
     return fmt::format("{}+{}{}:{}{}", kind, b.offset,
                        l.view.offset != 0 ? fmt::format("+{}", l.view.offset) : "",
                        espalier::name(l.dtype), l.view.shape.str());

@@ -27,7 +27,7 @@ enum class BufferKind : uint8_t {
 struct Buffer {
   BufferKind kind = BufferKind::arena;
   int64_t bytes = 0;
-  int32_t input = -1;   // graph input node for state and external
+  int32_t input = -1;  // graph input node for state and external
   std::string label;
   int32_t shares = -1;  // another buffer whose memory this one takes over (in-place result)
   int32_t first = -1;   // steps between which the contents are needed
@@ -56,24 +56,24 @@ struct MatmulGeometry {
 
 struct Step {
   StepKind kind = StepKind::loop;
-  std::string label;             // scope and what it does
-  ir::Attrs attrs;               // of the node
+  std::string label;  // scope and what it does
+  ir::Attrs attrs;    // of the node
   std::vector<Location> inputs;
   std::vector<Location> outputs;
-  LoweredLoop loop;              // kind loop
-  MatmulGeometry matmul;         // kind matmul
-  int64_t scratch_bytes = 0;     // set by the backend before plan_memory
-  int32_t scratch = -1;          // its buffer
-  int64_t packed_bytes = 0;      // of an operand packed once; set by the backend as well
-  int32_t packed = -1;           // its buffer, kept between runs
+  LoweredLoop loop;           // kind loop
+  MatmulGeometry matmul;      // kind matmul
+  int64_t scratch_bytes = 0;  // set by the backend before plan_memory
+  int32_t scratch = -1;       // its buffer
+  int64_t packed_bytes = 0;   // of an operand packed once; set by the backend as well
+  int32_t packed = -1;        // its buffer, kept between runs
 };
 
 struct Program {
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
-  std::map<std::string, int32_t> inputs;     // graph input name -> buffer
+  std::map<std::string, int32_t> inputs;  // graph input name -> buffer
   std::map<std::string, ir::TensorType> input_types;
-  std::map<std::string, Location> outputs;   // results that replace no input
+  std::map<std::string, Location> outputs;  // results that replace no input
   int64_t arena_bytes = 0;
   int64_t peak_live_bytes = 0;  // most bytes needed at one step: no arena can be smaller
   int64_t state_bytes = 0;

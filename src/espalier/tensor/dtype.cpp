@@ -32,11 +32,16 @@ std::optional<DType> parse_dtype(std::string_view text) {
 
 double unit_roundoff(DType dtype) {
   switch (dtype) {
-    case DType::f64: return 0x1p-53;
-    case DType::f32: return 0x1p-24;
-    case DType::f16: return 0x1p-11;
-    case DType::bf16: return 0x1p-8;
-    default: return 0.0;
+    case DType::f64:
+      return 0x1p-53;
+    case DType::f32:
+      return 0x1p-24;
+    case DType::f16:
+      return 0x1p-11;
+    case DType::bf16:
+      return 0x1p-8;
+    default:
+      return 0.0;
   }
 }
 
@@ -68,8 +73,10 @@ float from_f16(uint16_t bits) {
 
 double round_to(DType dtype, double value) {
   switch (dtype) {
-    case DType::f64: return value;
-    case DType::f32: return static_cast<double>(static_cast<float>(value));
+    case DType::f64:
+      return value;
+    case DType::f32:
+      return static_cast<double>(static_cast<float>(value));
     case DType::bf16:
     case DType::f16: {
       // Round to odd on the way through f32, so that the second rounding sees what was cut off.
@@ -82,10 +89,14 @@ double round_to(DType dtype, double value) {
       }
       return dtype == DType::bf16 ? from_bf16(to_bf16(f)) : from_f16(to_f16(f));
     }
-    case DType::boolean: return value != 0.0 ? 1.0 : 0.0;
-    case DType::u8: return static_cast<double>(static_cast<uint8_t>(static_cast<int64_t>(value)));
-    case DType::i32: return static_cast<double>(static_cast<int32_t>(value));
-    case DType::i64: return static_cast<double>(static_cast<int64_t>(value));
+    case DType::boolean:
+      return value != 0.0 ? 1.0 : 0.0;
+    case DType::u8:
+      return static_cast<double>(static_cast<uint8_t>(static_cast<int64_t>(value)));
+    case DType::i32:
+      return static_cast<double>(static_cast<int32_t>(value));
+    case DType::i64:
+      return static_cast<double>(static_cast<int64_t>(value));
   }
   return value;
 }

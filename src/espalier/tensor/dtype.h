@@ -15,13 +15,17 @@ enum class DType : uint8_t { f32, bf16, f16, f64, i32, i64, u8, boolean };
 constexpr int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::bf16:
-    case DType::f16: return 2;
+    case DType::f16:
+      return 2;
     case DType::u8:
-    case DType::boolean: break;
+    case DType::boolean:
+      break;
   }
   return 1;
 }

@@ -29,14 +29,22 @@ HostTensor::HostTensor(DType dtype, Shape shape, void* data, std::shared_ptr<voi
 double HostTensor::get(int64_t index) const {
   const auto i = static_cast<size_t>(index);
   switch (dtype_) {
-    case DType::f32: return as<float>()[i];
-    case DType::bf16: return from_bf16(as<uint16_t>()[i]);
-    case DType::f16: return from_f16(as<uint16_t>()[i]);
-    case DType::f64: return as<double>()[i];
-    case DType::i32: return as<int32_t>()[i];
-    case DType::i64: return static_cast<double>(as<int64_t>()[i]);
-    case DType::u8: return as<uint8_t>()[i];
-    case DType::boolean: return as<uint8_t>()[i] != 0 ? 1.0 : 0.0;
+    case DType::f32:
+      return as<float>()[i];
+    case DType::bf16:
+      return from_bf16(as<uint16_t>()[i]);
+    case DType::f16:
+      return from_f16(as<uint16_t>()[i]);
+    case DType::f64:
+      return as<double>()[i];
+    case DType::i32:
+      return as<int32_t>()[i];
+    case DType::i64:
+      return static_cast<double>(as<int64_t>()[i]);
+    case DType::u8:
+      return as<uint8_t>()[i];
+    case DType::boolean:
+      return as<uint8_t>()[i] != 0 ? 1.0 : 0.0;
   }
   return 0.0;
 }
@@ -44,14 +52,30 @@ double HostTensor::get(int64_t index) const {
 void HostTensor::set(int64_t index, double value) {
   const auto i = static_cast<size_t>(index);
   switch (dtype_) {
-    case DType::f32: as<float>()[i] = static_cast<float>(value); break;
-    case DType::bf16: as<uint16_t>()[i] = to_bf16(static_cast<float>(round_to(dtype_, value))); break;
-    case DType::f16: as<uint16_t>()[i] = to_f16(static_cast<float>(round_to(dtype_, value))); break;
-    case DType::f64: as<double>()[i] = value; break;
-    case DType::i32: as<int32_t>()[i] = static_cast<int32_t>(value); break;
-    case DType::i64: as<int64_t>()[i] = static_cast<int64_t>(value); break;
-    case DType::u8: as<uint8_t>()[i] = static_cast<uint8_t>(static_cast<int64_t>(value)); break;
-    case DType::boolean: as<uint8_t>()[i] = value != 0.0 ? 1 : 0; break;
+    case DType::f32:
+      as<float>()[i] = static_cast<float>(value);
+      break;
+    case DType::bf16:
+      as<uint16_t>()[i] = to_bf16(static_cast<float>(round_to(dtype_, value)));
+      break;
+    case DType::f16:
+      as<uint16_t>()[i] = to_f16(static_cast<float>(round_to(dtype_, value)));
+      break;
+    case DType::f64:
+      as<double>()[i] = value;
+      break;
+    case DType::i32:
+      as<int32_t>()[i] = static_cast<int32_t>(value);
+      break;
+    case DType::i64:
+      as<int64_t>()[i] = static_cast<int64_t>(value);
+      break;
+    case DType::u8:
+      as<uint8_t>()[i] = static_cast<uint8_t>(static_cast<int64_t>(value));
+      break;
+    case DType::boolean:
+      as<uint8_t>()[i] = value != 0.0 ? 1 : 0;
+      break;
   }
 }
 

@@ -117,8 +117,7 @@ BenchResult bench_one(const BenchOptions& options, const BenchSetting& setting,
   run_steps(*step, options, result);
   result.memory_peak_bytes = (counted ? peak_resident_bytes() : resident_bytes()) - before;
 
-  result.gflops =
-      models::byte_lm_train_flops(options.model) * result.sequences_per_second * 1e-9;
+  result.gflops = models::byte_lm_train_flops(options.model) * result.sequences_per_second * 1e-9;
   result.peak_gflops = peak.peak() * 1e-9;
   result.peak_how = peak.how;
   result.share_of_peak = result.gflops / result.peak_gflops;
@@ -148,28 +147,27 @@ std::vector<BenchResult> bench_byte_lm(const BenchOptions& options,
 }
 
 std::string bench_json(const BenchResult& r) {
-  const nlohmann::ordered_json line{
-      {"bench", "byte-lm"},
-      {"model", variant_name(r.setting)},
-      {"dtype", std::string(long_name(r.setting.dtype))},
-      {"compile", r.setting.compile ? 1 : 0},
-      {"flash", r.setting.flash ? 1 : 0},
-      {"batch", r.batch},
-      {"sequences_per_second", r.sequences_per_second},
-      {"sequences_per_second_min", r.sequences_per_second_min},
-      {"sequences_per_second_max", r.sequences_per_second_max},
-      {"gflops", r.gflops},
-      {"peak_gflops", r.peak_gflops},
-      {"peak_of", r.peak_how},
-      {"share_of_peak", r.share_of_peak},
-      {"compile_seconds_cold", r.compile_seconds_cold},
-      {"compile_seconds_cached", r.compile_seconds_cached},
-      {"host_us_per_step", r.host_us_per_step},
-      {"memory_predicted_bytes", r.memory_predicted_bytes},
-      {"memory_peak_bytes", r.memory_peak_bytes},
-      {"step_seconds", r.step_seconds},
-      {"loss_first", r.loss_first},
-      {"loss_last", r.loss_last}};
+  const nlohmann::ordered_json line{{"bench", "byte-lm"},
+                                    {"model", variant_name(r.setting)},
+                                    {"dtype", std::string(long_name(r.setting.dtype))},
+                                    {"compile", r.setting.compile ? 1 : 0},
+                                    {"flash", r.setting.flash ? 1 : 0},
+                                    {"batch", r.batch},
+                                    {"sequences_per_second", r.sequences_per_second},
+                                    {"sequences_per_second_min", r.sequences_per_second_min},
+                                    {"sequences_per_second_max", r.sequences_per_second_max},
+                                    {"gflops", r.gflops},
+                                    {"peak_gflops", r.peak_gflops},
+                                    {"peak_of", r.peak_how},
+                                    {"share_of_peak", r.share_of_peak},
+                                    {"compile_seconds_cold", r.compile_seconds_cold},
+                                    {"compile_seconds_cached", r.compile_seconds_cached},
+                                    {"host_us_per_step", r.host_us_per_step},
+                                    {"memory_predicted_bytes", r.memory_predicted_bytes},
+                                    {"memory_peak_bytes", r.memory_peak_bytes},
+                                    {"step_seconds", r.step_seconds},
+                                    {"loss_first", r.loss_first},
+                                    {"loss_last", r.loss_last}};
   return line.dump();
 }
 

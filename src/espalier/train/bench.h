@@ -21,8 +21,8 @@ struct BenchSetting {
 struct BenchOptions {
   models::ByteLmConfig model;
   int64_t batch = 16;
-  int64_t steps = 10;   // timed; the median counts
-  int64_t warmup = 2;   // before them
+  int64_t steps = 10;  // timed; the median counts
+  int64_t warmup = 2;  // before them
   int threads = 0;
   uint64_t seed = 0;
   double peak_seconds = 0.15;  // per measurement of the peak
@@ -32,8 +32,7 @@ struct BenchResult {
   BenchSetting setting;
   int64_t batch = 0;
   double step_seconds = 0.0;  // median
-  double sequences_per_second = 0.0, sequences_per_second_min = 0.0,
-         sequences_per_second_max = 0.0;
+  double sequences_per_second = 0.0, sequences_per_second_min = 0.0, sequences_per_second_max = 0.0;
   double gflops = 0.0;
   double peak_gflops = 0.0;
   std::string peak_how;  // what the peak is of

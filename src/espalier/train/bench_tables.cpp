@@ -23,9 +23,7 @@ using Cells = std::map<std::string, std::map<Key, double>>;
 
 constexpr int64_t kPeersLimit = int64_t{64} << 20;
 
-Key key_of(const BenchSetting& s) {
-  return {std::string(long_name(s.dtype)), s.compile, s.flash};
-}
+Key key_of(const BenchSetting& s) { return {std::string(long_name(s.dtype)), s.compile, s.flash}; }
 
 Cells collect(const std::vector<BenchResult>& results, const std::vector<PeerRow>& peers) {
   Cells cells;

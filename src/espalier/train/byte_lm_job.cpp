@@ -30,7 +30,9 @@ const io::FileContext kFolderContext{.stage = "train",
 class Job {
  public:
   Job(const ByteLmOptions& options, const JobEvents& events)
-      : options_(options), events_(events), data_(ByteData::open(options.data)),
+      : options_(options),
+        events_(events),
+        data_(ByteData::open(options.data)),
         parts_(split(data_, options.holdout_or_default(), options.model.seq_len)),
         sequences_(parts_.train, options.model.seq_len, options.seed),
         batch_(static_cast<size_t>(options.batch_size * options.model.seq_len)) {}
@@ -120,9 +122,8 @@ class Job {
   }
 
   void write_run_file() const {
-    nlohmann::ordered_json run{{"version", std::string(version())},
-                               {"job", "byte-lm"},
-                               {"seed", options_.seed}};
+    nlohmann::ordered_json run{
+        {"version", std::string(version())}, {"job", "byte-lm"}, {"seed", options_.seed}};
     const auto add = [&](const char* title, const CheckpointSection& section) {
       for (const auto& [name, value] : section) {
         std::visit([&](const auto& v) { run[title][name] = v; }, value);
@@ -168,8 +169,8 @@ class Job {
 
   double peak_flops() const {
     if (options_.peak_gflops > 0.0) return options_.peak_gflops * 1e9;
-    const cpu::PeakReport peak = cpu::measure_peak(
-        {.threads = options_.compile.threads, .seconds = 0.05, .memory = false});
+    const cpu::PeakReport peak =
+        cpu::measure_peak({.threads = options_.compile.threads, .seconds = 0.05, .memory = false});
     return peak.of(options_.compile.compute_dtype).peak();
   }
 
@@ -207,8 +208,8 @@ class Job {
 
   void evaluate(int64_t steps_done) {
     evaluator_->step().copy_parameters(*step_);
-    result_.eval_bits_per_byte = evaluator_->bits_per_byte(
-        parts_.held_out, options_.eval_batches * options_.batch_size);
+    result_.eval_bits_per_byte =
+        evaluator_->bits_per_byte(parts_.held_out, options_.eval_batches * options_.batch_size);
     if (log_) log_->log(steps_done, {{"eval_bits_per_byte", result_.eval_bits_per_byte}});
     say("step {}: {:.4f} bits/byte on held-out text", steps_done, result_.eval_bits_per_byte);
   }
@@ -260,9 +261,12 @@ class Job {
   }
 
   LoopOptions loop_options() const {
-    return {.steps = options_.steps, .log_every = options_.log_every,
-            .eval_every = options_.eval_every, .save_every = options_.save_every,
-            .max_seconds = options_.max_seconds, .check_nan = options_.check_nan,
+    return {.steps = options_.steps,
+            .log_every = options_.log_every,
+            .eval_every = options_.eval_every,
+            .save_every = options_.save_every,
+            .max_seconds = options_.max_seconds,
+            .check_nan = options_.check_nan,
             .profile_steps = options_.save_dir.empty() ? 0 : 3};
   }
 
@@ -326,10 +330,11 @@ class Job {
 }  // namespace
 
 std::string progress_line(const Progress& p) {
-  return fmt::format("step {}/{}  loss {:.4f}  {:.3f} bits/byte  {:.2f} seq/s  {:.1f} % of peak  "
-                     "ETA {}",
-                     p.record.step, p.steps, p.record.loss, p.bits_per_byte, p.sequences_per_second,
-                     100.0 * p.share_of_peak, human_duration(p.seconds_left));
+  return fmt::format(
+      "step {}/{}  loss {:.4f}  {:.3f} bits/byte  {:.2f} seq/s  {:.1f} % of peak  "
+      "ETA {}",
+      p.record.step, p.steps, p.record.loss, p.bits_per_byte, p.sequences_per_second,
+      100.0 * p.share_of_peak, human_duration(p.seconds_left));
 }
 
 JobResult train_byte_lm(const ByteLmOptions& options, const JobEvents& events) {

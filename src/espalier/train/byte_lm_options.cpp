@@ -20,9 +20,8 @@ void check_name(std::string_view flag, const std::string& value,
 
 Schedule make_schedule(const OptimizerChoice& choice, int64_t steps) {
   if (choice.schedule == "constant") return constant_schedule(choice.lr, choice.warmup);
-  const DecayOptions decay{.peak = choice.lr,
-                           .warmup = choice.warmup,
-                           .total = choice.total > 0 ? choice.total : steps};
+  const DecayOptions decay{
+      .peak = choice.lr, .warmup = choice.warmup, .total = choice.total > 0 ? choice.total : steps};
   return choice.schedule == "linear" ? linear_schedule(decay) : cosine_schedule(decay);
 }
 
@@ -30,8 +29,9 @@ int64_t read_size(const LoadedCheckpoint& loaded, const std::string& name) {
   const auto& config = loaded.checkpoint.config;
   const auto found = config.find(name);
   ESPALIER_CHECK(found != config.end() && std::holds_alternative<int64_t>(found->second),
-                 ErrorKind::data, "checkpoint", "no whole number \"{}\" in the configuration, at {}",
-                 name, loaded.folder.string());
+                 ErrorKind::data, "checkpoint",
+                 "no whole number \"{}\" in the configuration, at {}", name,
+                 loaded.folder.string());
   return std::get<int64_t>(found->second);
 }
 
@@ -76,8 +76,8 @@ Optimizer make_optimizer(const OptimizerChoice& choice, int64_t steps) {
                            return shape.rank() >= 2 && !path.starts_with("embedding") &&
                                   !path.starts_with("position");
                          }};
-    optimizer = adamw({.learning_rate = schedule, .weight_decay = choice.weight_decay,
-                       .mask = mask});
+    optimizer =
+        adamw({.learning_rate = schedule, .weight_decay = choice.weight_decay, .mask = mask});
   } else {
     optimizer = adam({.learning_rate = schedule});
   }
@@ -90,28 +90,28 @@ CheckpointSection config_section(const models::ByteLmConfig& m) {
 }
 
 CheckpointSection options_section(const ByteLmOptions& o) {
-  return {{"batch_size", o.batch_size},
-          {"dtype", std::string(long_name(o.compile.compute_dtype))},
-          {"dropout", o.model.dropout},
-          {"init", std::string(o.model.init == nn::InitScheme::torch ? "torch" : "jax")},
-          {"model",
-           std::string(o.variant == models::ByteLmVariant::library ? "library" : "handcraft")},
-          {"compile", o.compile.fuse},
-          {"flash", o.compile.flash},
-          {"optimizer", o.optimizer.name},
-          {"lr", o.optimizer.lr},
-          {"schedule", o.optimizer.schedule},
-          {"warmup", o.optimizer.warmup},
-          {"decay_steps", o.optimizer.total > 0 ? o.optimizer.total : o.steps},
-          {"momentum", o.optimizer.momentum},
-          {"weight_decay", o.optimizer.weight_decay},
-          {"clip", o.optimizer.clip},
-          {"steps", o.steps},
-          {"save_every", o.save_every},
-          {"keep", o.keep},
-          {"eval_every", o.eval_every},
-          {"eval_batches", o.eval_batches},
-          {"log_every", o.log_every}};
+  return {
+      {"batch_size", o.batch_size},
+      {"dtype", std::string(long_name(o.compile.compute_dtype))},
+      {"dropout", o.model.dropout},
+      {"init", std::string(o.model.init == nn::InitScheme::torch ? "torch" : "jax")},
+      {"model", std::string(o.variant == models::ByteLmVariant::library ? "library" : "handcraft")},
+      {"compile", o.compile.fuse},
+      {"flash", o.compile.flash},
+      {"optimizer", o.optimizer.name},
+      {"lr", o.optimizer.lr},
+      {"schedule", o.optimizer.schedule},
+      {"warmup", o.optimizer.warmup},
+      {"decay_steps", o.optimizer.total > 0 ? o.optimizer.total : o.steps},
+      {"momentum", o.optimizer.momentum},
+      {"weight_decay", o.optimizer.weight_decay},
+      {"clip", o.optimizer.clip},
+      {"steps", o.steps},
+      {"save_every", o.save_every},
+      {"keep", o.keep},
+      {"eval_every", o.eval_every},
+      {"eval_batches", o.eval_batches},
+      {"log_every", o.log_every}};
 }
 
 void apply_saved(const LoadedCheckpoint& loaded, ByteLmOptions& o) {
@@ -172,8 +172,8 @@ bool take_over_run(ByteLmOptions& options) {
 std::string differing_options(const CheckpointSection& saved, const CheckpointSection& now) {
   CheckpointSection a = saved;
   CheckpointSection b = now;
-  for (const char* name : {"steps", "save_every", "keep", "eval_every", "eval_batches",
-                           "log_every", "model"}) {
+  for (const char* name :
+       {"steps", "save_every", "keep", "eval_every", "eval_batches", "log_every", "model"}) {
     a.erase(name);
     b.erase(name);
   }
@@ -202,10 +202,14 @@ DType parse_compute_dtype(std::string_view text) {
 
 std::string_view long_name(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "float32";
-    case DType::bf16: return "bfloat16";
-    case DType::f16: return "float16";
-    default: return name(dtype);
+    case DType::f32:
+      return "float32";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    default:
+      return name(dtype);
   }
 }
 

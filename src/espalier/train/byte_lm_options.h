@@ -14,14 +14,14 @@
 namespace espalier::train {
 
 struct OptimizerChoice {
-  std::string name = "adam";       // adam, adamw, sgd
+  std::string name = "adam";  // adam, adamw, sgd
   double lr = 1e-3;
   std::string schedule = "constant";  // constant, linear, cosine
   int64_t warmup = 0;
-  int64_t total = 0;               // steps until the schedule ends; 0: the steps of the run
-  double momentum = 0.9;           // sgd
-  double weight_decay = 0.01;      // adamw, on weights of matrix products only
-  double clip = 0.0;               // global norm; 0: off
+  int64_t total = 0;           // steps until the schedule ends; 0: the steps of the run
+  double momentum = 0.9;       // sgd
+  double weight_decay = 0.01;  // adamw, on weights of matrix products only
+  double clip = 0.0;           // global norm; 0: off
 };
 
 struct ByteLmOptions {
@@ -37,9 +37,9 @@ struct ByteLmOptions {
   int64_t steps = 5000;
   uint64_t seed = 0;
 
-  std::string save_dir;      // empty: nothing is written
-  int64_t save_every = 0;    // steps; 0: at the end and at signals only
-  int64_t keep = 3;          // checkpoints
+  std::string save_dir;    // empty: nothing is written
+  int64_t save_every = 0;  // steps; 0: at the end and at signals only
+  int64_t keep = 3;        // checkpoints
   bool resume = false;
   int64_t eval_every = 0;
   int64_t eval_batches = 10;

@@ -34,15 +34,22 @@ std::vector<Chart> charts(const MetricsTable& metrics) {
     loss.curves.push_back(std::move(eval));
   }
   result.push_back(std::move(loss));
-  result.push_back({.title = "Speed", .y_label = "sequences per second",
+  result.push_back({.title = "Speed",
+                    .y_label = "sequences per second",
                     .curves = {curve(metrics, "sequences_per_second", "speed")},
                     .from_zero = true});
-  result.push_back({.title = "Share of the machine's peak", .y_label = "share of peak",
-                    .unit = Unit::percent, .curves = {curve(metrics, "share_of_peak", "share")},
+  result.push_back({.title = "Share of the machine's peak",
+                    .y_label = "share of peak",
+                    .unit = Unit::percent,
+                    .curves = {curve(metrics, "share_of_peak", "share")},
                     .from_zero = true});
-  result.push_back({.title = "Memory", .y_label = "resident memory", .unit = Unit::bytes,
-                    .curves = {curve(metrics, "resident_bytes", "memory")}, .from_zero = true});
-  result.push_back({.title = "Learning rate", .y_label = "learning rate",
+  result.push_back({.title = "Memory",
+                    .y_label = "resident memory",
+                    .unit = Unit::bytes,
+                    .curves = {curve(metrics, "resident_bytes", "memory")},
+                    .from_zero = true});
+  result.push_back({.title = "Learning rate",
+                    .y_label = "learning rate",
                     .curves = {curve(metrics, "learning_rate", "learning rate")},
                     .from_zero = true});
   return result;
@@ -51,8 +58,8 @@ std::vector<Chart> charts(const MetricsTable& metrics) {
 FactList section_facts(std::string title, const CheckpointSection& section) {
   FactList list{std::move(title), {}};
   for (const auto& [name, value] : section) {
-    list.facts.emplace_back(
-        name, std::visit([](const auto& v) { return fmt::format("{}", v); }, value));
+    list.facts.emplace_back(name,
+                            std::visit([](const auto& v) { return fmt::format("{}", v); }, value));
   }
   return list;
 }
@@ -60,16 +67,17 @@ FactList section_facts(std::string title, const CheckpointSection& section) {
 }  // namespace
 
 std::vector<std::string> metric_columns() {
-  return {"loss",          "bits_per_byte", "learning_rate",  "loss_scale",        "sequences_per_second",
-          "share_of_peak", "host_us",       "resident_bytes", "eval_bits_per_byte"};
+  return {"loss",       "bits_per_byte",        "learning_rate",
+          "loss_scale", "sequences_per_second", "share_of_peak",
+          "host_us",    "resident_bytes",       "eval_bits_per_byte"};
 }
 
 ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
-  ReportTable table{.title = "Where the time of a step goes",
-                    .columns = {"kernel", "kind", "calls", "ms", "share", "GFLOP/s", "% of peak",
-                                "GB/s"},
-                    .rows = {},
-                    .bar_column = 4};
+  ReportTable table{
+      .title = "Where the time of a step goes",
+      .columns = {"kernel", "kind", "calls", "ms", "share", "GFLOP/s", "% of peak", "GB/s"},
+      .rows = {},
+      .bar_column = 4};
   std::vector<ProfileRow> sorted = rows;
   std::sort(sorted.begin(), sorted.end(),
             [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
@@ -87,13 +95,14 @@ ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
       rest += row.seconds;
       continue;
     }
-    table.rows.push_back(
-        {row.label, row.kind, fmt::format("{}", row.calls), fmt::format("{:.3f}", row.seconds * 1e3),
-         fmt::format("{:.1f} %", 100.0 * row.seconds / total), rate(row.flops, row.seconds),
-         row.flops > 0.0 && peak > 0.0
-             ? fmt::format("{:.1f} %", 100.0 * row.flops / row.seconds / peak)
-             : std::string(),
-         rate(row.bytes, row.seconds)});
+    table.rows.push_back({row.label, row.kind, fmt::format("{}", row.calls),
+                          fmt::format("{:.3f}", row.seconds * 1e3),
+                          fmt::format("{:.1f} %", 100.0 * row.seconds / total),
+                          rate(row.flops, row.seconds),
+                          row.flops > 0.0 && peak > 0.0
+                              ? fmt::format("{:.1f} %", 100.0 * row.flops / row.seconds / peak)
+                              : std::string(),
+                          rate(row.bytes, row.seconds)});
   }
   table.note = fmt::format("{:.2f} ms in all kernels", total * 1e3);
   if (rest > 0.0) table.note += fmt::format(", {:.2f} ms of it in shorter ones", rest * 1e3);

@@ -69,8 +69,7 @@ ir::Graph byte_lm_traced(const ByteLmOptions& options) {
   nn::Context context{.training = true};
   context.rng.seed = {builder, builder.input("seed", {DType::i64, {}}, "state")};
   context.rng.step = {builder, builder.input("step", {DType::i64, {}}, "state")};
-  const Tensor bytes =
-      models::byte_lm_input(builder, options.batch_size, options.model.seq_len);
+  const Tensor bytes = models::byte_lm_input(builder, options.batch_size, options.model.seq_len);
   const Tensor logits = byte_lm_logits(model, options.variant, bytes, context);
   builder.output("loss", byte_lm_loss(options.variant, logits, bytes).value());
   return builder.finish();
@@ -119,7 +118,8 @@ LoadedCheckpoint open_run(const std::filesystem::path& path) {
 
 ByteLmEvaluator::ByteLmEvaluator(const models::ByteLmConfig& model, models::ByteLmVariant variant,
                                  int64_t batch, const CompileOptions& compile)
-    : batch_(batch), seq_len_(model.seq_len),
+    : batch_(batch),
+      seq_len_(model.seq_len),
       step_(byte_lm_loss_step(model, variant, batch, compile)),
       rows_(static_cast<size_t>(batch * model.seq_len)) {
   step_.compile();

@@ -28,8 +28,8 @@ Step byte_lm_logits_step(const models::ByteLmConfig& model, models::ByteLmVarian
 /// The forward graph with loss as the model's code writes it, before any pass.
 ir::Graph byte_lm_traced(const ByteLmOptions& options);
 
-/// Everything a step keeps, from a checkpoint. Throws `data` when a tensor is missing or has another
-/// shape or type, `user` when the checkpoint belongs to another optimizer or precision.
+/// Everything a step keeps, from a checkpoint. Throws `data` when a tensor is missing or has
+/// another shape or type, `user` when the checkpoint belongs to another optimizer or precision.
 void restore(Step& step, const LoadedCheckpoint& loaded);
 /// The parameters only.
 void restore_parameters(Step& step, const LoadedCheckpoint& loaded);

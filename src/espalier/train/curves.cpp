@@ -84,14 +84,14 @@ void write_curves(const std::filesystem::path& path, const std::string& column,
                   const std::vector<RunCurve>& curves,
                   const std::vector<CurveDeviation>& deviations) {
   Chart chart{.title = column, .y_label = column, .smooth = true, .wide = true};
-  for (const RunCurve& curve : curves) chart.curves.push_back({curve.name, curve.steps, curve.values});
+  for (const RunCurve& curve : curves)
+    chart.curves.push_back({curve.name, curve.steps, curve.values});
   ReportTable table{.title = "Distance of the smoothed curves",
                     .columns = {"runs", "largest", "at step", "of the value", "at the end"}};
   for (const CurveDeviation& d : deviations) {
-    table.rows.push_back({d.a + " and " + d.b, fmt::format("{:.4f}", d.largest),
-                          fmt::format("{:.0f}", d.at_step),
-                          fmt::format("{:.2f} %", 100.0 * d.relative),
-                          fmt::format("{:+.4f}", d.last)});
+    table.rows.push_back(
+        {d.a + " and " + d.b, fmt::format("{:.4f}", d.largest), fmt::format("{:.0f}", d.at_step),
+         fmt::format("{:.2f} %", 100.0 * d.relative), fmt::format("{:+.4f}", d.last)});
   }
   write_report(path, {.title = "Espalier: training curves", .charts = {chart}, .tables = {table}});
 }

@@ -66,11 +66,12 @@ DataSplit split(const ByteData& data, double holdout, int64_t seq_len) {
   if (holdout > 0.0) {
     held = std::max(static_cast<int64_t>(std::llround(holdout * static_cast<double>(size))), least);
   }
-  ESPALIER_CHECK(size >= held + least, ErrorKind::data, "data",
-                 "{} bytes are too few for seq_len = {}: {} needs at least {}, at {}; use a shorter "
-                 "--seq-len or more data",
-                 size, seq_len, held > 0 ? "training with held-out data" : "training", held + least,
-                 data.source());
+  ESPALIER_CHECK(
+      size >= held + least, ErrorKind::data, "data",
+      "{} bytes are too few for seq_len = {}: {} needs at least {}, at {}; use a shorter "
+      "--seq-len or more data",
+      size, seq_len, held > 0 ? "training with held-out data" : "training", held + least,
+      data.source());
   const auto cut = static_cast<size_t>(size - held);
   return {bytes.first(cut), bytes.subspan(cut)};
 }
@@ -80,9 +81,10 @@ ByteSequences::ByteSequences(std::span<const uint8_t> bytes, int64_t seq_len, ui
   ESPALIER_CHECK(seq_len > 0, ErrorKind::user, "data", "seq_len = {} must be positive", seq_len);
   // Whatever the offset in [0, seq_len), this many sequences fit.
   per_epoch_ = (static_cast<int64_t>(bytes.size()) - (seq_len - 1)) / seq_len;
-  ESPALIER_CHECK(per_epoch_ > 0, ErrorKind::data, "data",
-                 "{} bytes hold no sequence of seq_len = {} at every offset: at least {} are needed",
-                 bytes.size(), seq_len, 2 * seq_len - 1);
+  ESPALIER_CHECK(
+      per_epoch_ > 0, ErrorKind::data, "data",
+      "{} bytes hold no sequence of seq_len = {} at every offset: at least {} are needed",
+      bytes.size(), seq_len, 2 * seq_len - 1);
 }
 
 std::span<const uint8_t> ByteSequences::sequence(int64_t index) const {

@@ -46,8 +46,7 @@ std::string first_nan(Step& step, const StateSnapshot& before,
   options.fuse = false;
   const auto executable = compile(builder.finish(), options);
   for (const auto& [name, values] : before) {
-    std::memcpy(executable->state(name).data(), values.data(),
-                static_cast<size_t>(values.bytes()));
+    std::memcpy(executable->state(name).data(), values.data(), static_cast<size_t>(values.bytes()));
   }
   for (const auto& [name, data] : batch) {
     executable->set_input(executable->input_index(name), data);

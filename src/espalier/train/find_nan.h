@@ -16,9 +16,9 @@ namespace espalier::train {
 using StateSnapshot = std::map<std::string, HostTensor>;
 StateSnapshot snapshot(Step& step);
 
-/// Runs `step`'s traced graph once more from `before`, op by op on the same backend, with a count of
-/// NaNs beside every floating-point result. Returns "subtract f32[16,256] at layers.3.mlp" for the
-/// first op that has one, or an empty text when none does (then fusion or the machine made it).
+/// Runs `step`'s traced graph once more from `before`, op by op on the same backend, with a count
+/// of NaNs beside every floating-point result. Returns "subtract f32[16,256] at layers.3.mlp" for
+/// the first op that has one, or an empty text when none does (then fusion or the machine made it).
 /// `batch` holds the batch inputs, by graph input.
 std::string first_nan(Step& step, const StateSnapshot& before,
                       const std::map<std::string, const void*>& batch);

@@ -30,9 +30,8 @@ int64_t sample(std::span<const float> logits, double temperature, int64_t top_k,
   std::vector<double> weights;
   double total = 0.0;
   for (const int64_t i : order) {
-    weights.push_back(
-        std::exp((static_cast<double>(value(i)) - static_cast<double>(value(order[0]))) /
-                 temperature));
+    weights.push_back(std::exp(
+        (static_cast<double>(value(i)) - static_cast<double>(value(order[0]))) / temperature));
     total += weights.back();
   }
   double left = uniform * total;
@@ -47,8 +46,8 @@ std::string generate(Step& logits_step, int64_t seq_len, std::string_view prompt
                      const GenerateOptions& options, const std::function<bool(char)>& on_byte) {
   ESPALIER_CHECK(options.temperature >= 0.0, ErrorKind::user, "generate",
                  "--temperature {} must not be negative", options.temperature);
-  ESPALIER_CHECK(options.top_k >= 0, ErrorKind::user, "generate",
-                 "--top-k {} must not be negative", options.top_k);
+  ESPALIER_CHECK(options.top_k >= 0, ErrorKind::user, "generate", "--top-k {} must not be negative",
+                 options.top_k);
   ESPALIER_CHECK(options.length >= 0, ErrorKind::user, "generate",
                  "--length {} must not be negative", options.length);
   std::string text(prompt);
@@ -65,10 +64,9 @@ std::string generate(Step& logits_step, int64_t seq_len, std::string_view prompt
     for (size_t i = 0; i < next.size(); ++i) {
       next[i] = static_cast<float>(logits.get(static_cast<int64_t>(context * next.size() + i)));
     }
-    const RngKey key =
-        rng_key(options.seed, static_cast<uint64_t>(made), kSampleStream);
-    const auto byte = static_cast<char>(sample(next, options.temperature, options.top_k,
-                                               static_cast<double>(rng_uniform(key, 0))));
+    const RngKey key = rng_key(options.seed, static_cast<uint64_t>(made), kSampleStream);
+    const auto byte = static_cast<char>(
+        sample(next, options.temperature, options.top_k, static_cast<double>(rng_uniform(key, 0))));
     text += byte;
     if (on_byte && on_byte(byte)) break;
   }

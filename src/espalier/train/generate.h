@@ -23,10 +23,9 @@ struct GenerateOptions {
 /// Equal logits rank by index. Throws `data` when a logit is no number.
 int64_t sample(std::span<const float> logits, double temperature, int64_t top_k, double uniform);
 
-/// Continues `prompt`. The model sees the last seq_len - 1 bytes. The same seed gives the same text.
-/// `on_byte` gets each byte as it is made; a true result ends the text.
+/// Continues `prompt`. The model sees the last seq_len - 1 bytes. The same seed gives the same
+/// text. `on_byte` gets each byte as it is made; a true result ends the text.
 std::string generate(Step& logits_step, int64_t seq_len, std::string_view prompt,
-                     const GenerateOptions& options,
-                     const std::function<bool(char)>& on_byte = {});
+                     const GenerateOptions& options, const std::function<bool(char)>& on_byte = {});
 
 }  // namespace espalier::train

@@ -16,13 +16,13 @@
 namespace espalier::train {
 
 struct LoopOptions {
-  int64_t steps = 0;         // the run ends when this many are done, counted from its beginning
-  int64_t log_every = 20;    // also the window of speeds
+  int64_t steps = 0;       // the run ends when this many are done, counted from its beginning
+  int64_t log_every = 20;  // also the window of speeds
   int64_t eval_every = 0;
   int64_t save_every = 0;
-  double max_seconds = 0.0;  // since the start of this loop; 0: no limit
-  bool check_nan = false;    // keeps a copy of the state, to name the op that made a NaN
-  int64_t profile_steps = 3; // timed kernel by kernel, after a few steps of warming up
+  double max_seconds = 0.0;   // since the start of this loop; 0: no limit
+  bool check_nan = false;     // keeps a copy of the state, to name the op that made a NaN
+  int64_t profile_steps = 3;  // timed kernel by kernel, after a few steps of warming up
 };
 
 /// Numbers of one step. Steps are counted from 1.
@@ -52,7 +52,7 @@ struct LoopResult {
   int64_t steps_done = 0;
   double loss = 0.0;  // of the last step
   double seconds = 0.0;
-  int signal = 0;        // that ended the loop early
+  int signal = 0;  // that ended the loop early
   bool timed_out = false;
   std::vector<ProfileRow> profile;
   std::vector<ProfileEvent> events;  // of the last profiled step

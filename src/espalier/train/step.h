@@ -151,8 +151,9 @@ std::vector<ParamInfo> params_of(const M& module) {
 }  // namespace detail
 
 /// Traces forward, loss, gradients and update into one graph.
-/// loss(const M& model, const Trace& trace) returns a scalar Tensor or a Loss; dropout is on.
-/// Parameters with trainable = false, and those the loss does not use, stay as they are.
+/// loss(const M& model, const Trace& trace), or a member function of M, returns a scalar Tensor or
+/// a Loss; dropout is on. Parameters with trainable = false, and those the loss does not use, stay
+/// as they are.
 template <typename M, typename LossFn>
 Step make_train_step(M model, const LossFn& loss, const Optimizer& optimizer,
                      const StepOptions& options = {}) {
@@ -160,7 +161,7 @@ Step make_train_step(M model, const LossFn& loss, const Optimizer& optimizer,
       detail::params_of(model),
       [&](const Trace& trace) -> Loss {
         nn::bind(model, trace.builder);
-        return loss(std::as_const(model), trace);
+        return std::invoke(loss, std::as_const(model), trace);
       },
       optimizer, options);
 }
@@ -172,7 +173,7 @@ Step make_eval_step(M model, const LossFn& loss, const StepOptions& options = {}
       detail::params_of(model),
       [&](const Trace& trace) {
         nn::bind(model, trace.builder);
-        return detail::named(loss(std::as_const(model), trace));
+        return detail::named(std::invoke(loss, std::as_const(model), trace));
       },
       options);
 }
@@ -184,7 +185,7 @@ Step make_forward(M model, const ForwardFn& forward, const StepOptions& options 
       detail::params_of(model),
       [&](const Trace& trace) -> NamedTensors {
         nn::bind(model, trace.builder);
-        return forward(std::as_const(model), trace);
+        return std::invoke(forward, std::as_const(model), trace);
       },
       options);
 }

@@ -109,8 +109,7 @@ class AttentionKernel final : public Kernel {
 
 class AttentionGradKernel final : public Kernel {
  public:
-  AttentionGradKernel(const plan::Step& step, int threads)
-      : operands_(step, 6), threads_(threads) {
+  AttentionGradKernel(const plan::Step& step, int threads) : operands_(step, 6), threads_(threads) {
     AttentionParams& p = operands_.params;
     p.out_dtype = step.inputs[3].dtype;
     p.grad_dtype = step.outputs[0].dtype;

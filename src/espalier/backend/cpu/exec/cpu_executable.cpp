@@ -36,9 +36,12 @@ class ProgramMemory final : public Memory {
     const int32_t root = program_.root(id);
     const plan::Buffer& b = program_.buffers[static_cast<size_t>(root)];
     switch (b.kind) {
-      case plan::BufferKind::arena: return arena_->data() + b.offset;
-      case plan::BufferKind::state: return state_->data() + b.offset;
-      case plan::BufferKind::external: break;
+      case plan::BufferKind::arena:
+        return arena_->data() + b.offset;
+      case plan::BufferKind::state:
+        return state_->data() + b.offset;
+      case plan::BufferKind::external:
+        break;
     }
     return external_[static_cast<size_t>(root)];
   }
@@ -61,13 +64,12 @@ class CpuExecutable final : public Executable {
         jit_({.cache_dir = options.cache_dir}) {
     const auto start = Clock::now();
     omp_set_num_threads(threads_);
-    const ir::Graph fused =
-        passes::run_passes(passes::step_passes(), graph,
-                           {.compute_dtype = options.compute_dtype,
-                            .fuse = options.fuse,
-                            .flash = options.flash,
-                            .remat = options.remat,
-                            .disabled = options.disabled_passes});
+    const ir::Graph fused = passes::run_passes(passes::step_passes(), graph,
+                                               {.compute_dtype = options.compute_dtype,
+                                                .fuse = options.fuse,
+                                                .flash = options.flash,
+                                                .remat = options.remat,
+                                                .disabled = options.disabled_passes});
     stats_.pass_seconds = seconds_since(start);
     program_ = plan::build_program(fused);
     const auto kernels_start = Clock::now();
@@ -101,8 +103,7 @@ class CpuExecutable final : public Executable {
 
   void set_input(int32_t index, const void* data) override {
     const int32_t buffer = program_.inputs.at(input_names_[static_cast<size_t>(index)]);
-    ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind ==
-                       plan::BufferKind::external,
+    ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind == plan::BufferKind::external,
                    ErrorKind::user, "executable", "{} is state: write to state(\"{}\")",
                    input_names_[static_cast<size_t>(index)],
                    input_names_[static_cast<size_t>(index)]);
@@ -205,14 +206,18 @@ class CpuExecutable final : public Executable {
         case plan::StepKind::loop:
           kernels_.push_back(make_loop_kernel(step, functions[next++], threads_));
           break;
-        case plan::StepKind::matmul: kernels_.push_back(make_matmul_kernel(step, threads_)); break;
+        case plan::StepKind::matmul:
+          kernels_.push_back(make_matmul_kernel(step, threads_));
+          break;
         case plan::StepKind::attention:
           kernels_.push_back(make_attention_kernel(step, threads_));
           break;
         case plan::StepKind::attention_grad:
           kernels_.push_back(make_attention_grad_kernel(step, threads_));
           break;
-        case plan::StepKind::gather: kernels_.push_back(make_gather_kernel(step, threads_)); break;
+        case plan::StepKind::gather:
+          kernels_.push_back(make_gather_kernel(step, threads_));
+          break;
         case plan::StepKind::scatter_add:
           kernels_.push_back(make_scatter_add_kernel(step, threads_));
           break;

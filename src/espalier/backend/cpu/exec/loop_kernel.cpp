@@ -47,7 +47,8 @@ class LoopKernel final : public Kernel {
     }
     if (!sums_.empty()) {
       const int64_t limit = std::clamp(kPartialBytes / partial_bytes_, int64_t{2}, kMaxChunks);
-      const int64_t grain = std::max<int64_t>(1, total_ * kSerialWork / std::max<int64_t>(work_, 1));
+      const int64_t grain =
+          std::max<int64_t>(1, total_ * kSerialWork / std::max<int64_t>(work_, 1));
       chunks_ = std::clamp((total_ + grain - 1) / grain, int64_t{1}, limit);
     }
     operands_.resize(lowered_.bindings.size());
@@ -167,7 +168,8 @@ class LoopKernel final : public Kernel {
       const int64_t n = omp_get_num_threads();
 #pragma omp for schedule(static)
       for (int64_t c = 0; c < chunks_; ++c) run_chunk(c, thread);
-      for (const Sum& sum : sums_) add_up(sum, sum.count * thread / n, sum.count * (thread + 1) / n);
+      for (const Sum& sum : sums_)
+        add_up(sum, sum.count * thread / n, sum.count * (thread + 1) / n);
     }
   }
 

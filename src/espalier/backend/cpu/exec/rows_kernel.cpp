@@ -17,9 +17,12 @@ namespace {
 
 int64_t index_at(const void* indices, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::u8: return static_cast<const uint8_t*>(indices)[i];
-    case DType::i32: return static_cast<const int32_t*>(indices)[i];
-    default: return static_cast<const int64_t*>(indices)[i];
+    case DType::u8:
+      return static_cast<const uint8_t*>(indices)[i];
+    case DType::i32:
+      return static_cast<const int32_t*>(indices)[i];
+    default:
+      return static_cast<const int64_t*>(indices)[i];
   }
 }
 
