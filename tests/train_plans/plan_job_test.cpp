@@ -73,7 +73,9 @@ TEST(PlanJob, TheHundredLayersFitWhenTheyAreCut) {
   const PlanAnswer a = plan_model(o);
   EXPECT_EQ(a.params.size(), 1610u);
   EXPECT_TRUE(a.cost.fits);
-  EXPECT_LT(a.cost.total_bytes(), 30e9);
+  // Four f32 values a parameter, in 64 parts; a little is held by every device of an axis.
+  const double state = a.cost.parameter_bytes + a.cost.gradient_bytes + a.cost.moment_bytes;
+  EXPECT_NEAR(state, 16.0 * 31.65e9 / 64, 0.05 * state);
   o.mesh = shard::Mesh::parse("data=1,model=1");
   EXPECT_FALSE(plan_model(o).cost.fits);
 }
@@ -111,7 +113,7 @@ TEST(PlanJob, HtmlIsOnePageWithABoxForEachGroup) {
 
 TEST(PlanJob, SweepRanksEveryMeshAndSaysWhyOneCannotBe) {
   PlanJobOptions o = options("bert-base", "", "bert-tp");
-  o.batch = 64;
+  o.batch = 72;
   const std::vector<SweepRow> rows = sweep(o, 36);
   EXPECT_EQ(rows.size(), 9u);  // divisors of 36
   bool failed = false;
