@@ -29,7 +29,6 @@ void add_tokenize(Program& program);
 void add_vocab(Program& program);
 void add_peak(Program& program);
 void add_bench(Program& program);
-void add_bench_tokenizer(Program& program, CLI::App& bench);
 void add_plan(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
 

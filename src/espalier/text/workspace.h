@@ -22,8 +22,6 @@ class Model;
 class IdWriter {
  public:
   explicit IdWriter(std::vector<int32_t>& out) : out_(out), start_(out.size()), used_(out.size()) {}
-  explicit IdWriter(std::vector<int32_t>& out)
-      : out_(out), start_(out.size()), used_(out.size()) {}
   ~IdWriter() { out_.resize(used_); }
   IdWriter(const IdWriter&) = delete;
   IdWriter& operator=(const IdWriter&) = delete;
