@@ -64,7 +64,7 @@ def check(program, name, folder, tokenizer, texts, later):
     decoded = [tokenizer.decode(ids) for ids in encoded]
     bad += compare(f"{name} text without special tokens", encoded, ask(program, folder, encoded, "--decode", "--no-special"), decoded)
 
-    frames = ("a{}b", "1{}2", " {} ", "\u0345{}\u0334")
+    frames = ("a{}b", "\u0345{}\u0334")
     differ = set()
     for frame in frames:
         framed = [frame.format(chr(c)) for c in later]
@@ -83,6 +83,7 @@ def main():
     parser.add_argument("--tokenizer", type=pathlib.Path, action="append", default=[], help="folder with a tokenizer.json")
     args = parser.parse_args()
     known = set(strings.ASSIGNED)
+    # What is in no version yet lies mostly in planes 4 to 13.
     later = [c for c in range(0x110000) if c not in known and not 0xD800 <= c < 0xE000 and (c < 0x40000 or c >= 0xE0000)]
     with tempfile.TemporaryDirectory() as work:
         folders = []
@@ -98,7 +99,8 @@ def main():
             source = random.Random(args.seed * 1000 + number)
             texts = strings.FIXED + [strings.random_string(source) for _ in range(each)]
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            bad += check(args.program, folder.name, folder, tokenizer, texts, later if number % 2 == 0 else later[:20000])
+            bad += check(args.program, folder.name, folder, tokenizer, texts, later if folder.name in ("bert", "qwen2") else [])
+        sys.stdout.flush()
     print(f"{each * len(folders)} random texts, {len(folders)} tokenizers, {bad} differences")
     sys.exit(1 if bad else 0)
 
