@@ -54,15 +54,22 @@ TEST(Shared, Qwen2) {
   if (!fs::exists(kShared)) GTEST_SKIP() << "../shared is absent";
   const Tokenizer tokenizer = Tokenizer::open(kShared / "qwen2");
   EXPECT_EQ(tokenizer.vocab_size(), 151646);
-  for (const auto& item : read_json(kShared / "qwen2/hf_vectors.json").at("cases")) {
+  const auto all = read_json(kShared / "qwen2/hf_vectors.json");
+  int64_t texts = 0;
+  for (const auto& item : all.at("cases")) {
     SCOPED_TRACE(item.at("name").get<std::string>());
-    const auto text = item.at("text").get<std::string>();
     const auto ids = item.at("ids").get<Ids>();
-    EXPECT_EQ(tokenizer.encode(text, {.special = false}), ids);
-    EXPECT_EQ(tokenizer.encode(text), item.at("ids_with_special").get<Ids>());
+    // Bytes that are no UTF-8 have ids, but no text encodes to them.
+    if (item.contains("text")) {
+      const auto text = item.at("text").get<std::string>();
+      EXPECT_EQ(tokenizer.encode(text, {.special = false}), ids);
+      EXPECT_EQ(tokenizer.encode(text), item.at("ids_with_special").get<Ids>());
+      ++texts;
+    }
     EXPECT_EQ(tokenizer.decode(ids), item.at("decoded").get<std::string>());
     EXPECT_EQ(tokenizer.decode(ids, true), item.at("decoded_skip_special").get<std::string>());
   }
+  EXPECT_GT(texts, 20);
 }
 
 TEST(Shared, Bert) {
