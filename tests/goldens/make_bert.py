@@ -18,13 +18,12 @@ bench/peers/setup makes; the project's tests need only the files.
 """
 
 import argparse
-import json
 import math
 import pathlib
 
+import fixture
 import numpy
 import torch
-from safetensors.numpy import save_file
 
 CONFIG = {
     "model_type": "bert",
@@ -136,60 +135,14 @@ def forward(p, ids, mask, hooks):
     return x @ p[tables("word")].T + p["cls.predictions.bias"]
 
 
-def loss_of(logits, labels):
-    chosen = labels >= 0
-    rows = logits[chosen]
-    return (torch.logsumexp(rows, -1) - rows.gather(-1, labels[chosen][:, None])[:, 0]).mean()
-
-
-def compute(parameters, ids, mask, labels):
-    p = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in parameters.items()}
-    mean = {name: torch.zeros_like(value) for name, value in p.items()}
-    square = {name: torch.zeros_like(value) for name, value in p.items()}
-    lr, (beta1, beta2), eps = OPTIMIZER["lr"], OPTIMIZER["betas"], OPTIMIZER["eps"]
-    ids, mask, labels = (torch.tensor(x) for x in (ids, mask, labels))
-    result, losses, norms = {}, [], []
-    for step in range(1, STEPS + 1):
-        hooks = {}
-        logits = forward(p, ids, mask, hooks)
-        loss = loss_of(logits, labels)
-        grads = dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
-        norm = math.sqrt(sum((g * g).sum().item() for g in grads.values()))
-        losses.append(loss.item())
-        norms.append(norm)
-        if step == 1:
-            result["logits"] = logits
-            result.update({f"hook.{name}": value for name, value in hooks.items()})
-            result.update({f"grad.{name}": value for name, value in grads.items()})
-        clip = min(1.0, OPTIMIZER["clip_global_norm"] / (norm + 1e-6))
-        with torch.no_grad():
-            for name, value in p.items():
-                g = grads[name] * clip
-                mean[name] = beta1 * mean[name] + (1 - beta1) * g
-                square[name] = beta2 * square[name] + (1 - beta2) * g * g
-                update = mean[name] / (1 - beta1**step) / (torch.sqrt(square[name] / (1 - beta2**step)) + eps)
-                if not name.endswith("bias") and "LayerNorm" not in name:
-                    update = update + OPTIMIZER["weight_decay"] * value
-                value -= lr * update
-    result.update({f"after.{name}": value for name, value in p.items()})
-    result["train.loss"] = torch.tensor(losses, dtype=torch.float64)
-    result["train.grad_norm"] = torch.tensor(norms, dtype=torch.float64)
-    return {name: numpy.ascontiguousarray(value.detach().numpy()) for name, value in result.items()}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     folder = parser.parse_args().out / "bert_tanh"
-    folder.mkdir(parents=True, exist_ok=True)
     parameters, ids, mask, labels = random_inputs()
-    results = compute(parameters, ids, mask, labels)
-    save_file(parameters, folder / "model.safetensors")
-    save_file({"input_ids": ids, "attention_mask": mask, "labels": labels, **results}, folder / "expected.safetensors")
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
-    about = {"model_type": "bert", "optimizer": OPTIMIZER, "steps": STEPS}
-    (folder / "expected.json").write_text(json.dumps(about, indent=1) + "\n")
-    print(f"{folder}: {len(results)} results, loss {results['train.loss'][0]:.6f} to {results['train.loss'][-1]:.6f}")
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    results = fixture.compute(forward, fixture.mean_loss, parameters, batch, OPTIMIZER, STEPS)
+    fixture.write(folder, CONFIG, parameters, batch, {"model_type": "bert", "optimizer": OPTIMIZER, "steps": STEPS}, results)
 
 
 if __name__ == "__main__":

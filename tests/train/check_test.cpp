@@ -69,7 +69,8 @@ TEST_P(Golden, NarrowTypesStayInTheDerivedBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, Golden,
-                         ::testing::Values("byte_lm_tiny", "byte_lm_head64", "bert_tanh"));
+                         ::testing::Values("byte_lm_tiny", "byte_lm_head64", "bert_tanh",
+                                           "qwen2_grouped", "qwen2_tied"));
 
 TEST(Check, NarrowTypesWithoutFusionAndFlashStayInTheDerivedBound) {
   for (DType dtype : {DType::bf16, DType::f16}) {
@@ -91,7 +92,8 @@ TEST_P(Reference, Agrees) {
   expect_parity(folder, {.backend = "cpu"});
 }
 
-INSTANTIATE_TEST_SUITE_P(Shared, Reference, ::testing::Values("byte_lm", "bert_gelu"));
+INSTANTIATE_TEST_SUITE_P(Shared, Reference,
+                         ::testing::Values("byte_lm", "bert_gelu", "qwen2_tied", "qwen2_untied"));
 
 /// A copy of a fixture that a test may damage.
 class CheckError : public ::testing::Test {

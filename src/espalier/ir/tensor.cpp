@@ -124,6 +124,10 @@ Tensor gelu_tanh(Tensor x) {
   const double c = std::sqrt(2.0 / std::numbers::pi);
   return x * (1.0 + tanh((x + x * x * x * 0.044715) * c)) * 0.5;
 }
+Tensor silu(Tensor x) {
+  // Beyond -80 the result is 0 to f32, and exp and its square stay finite for the gradient.
+  return x / (1.0 + exp(minimum(-x, constant_like(x, 80.0))));
+}
 
 Tensor broadcast(Tensor x, Shape shape, std::vector<int64_t> axes) {
   if (shape == x.shape()) return x;

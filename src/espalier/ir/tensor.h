@@ -79,6 +79,8 @@ Tensor relu(Tensor x);
 Tensor gelu(Tensor x);
 /// The tanh approximation of the same paper.
 Tensor gelu_tanh(Tensor x);
+/// x / (1 + exp(-x)) (Elfwing et al., arXiv 1702.03118).
+Tensor silu(Tensor x);
 
 /// Operand axis i becomes result axis axes[i].
 Tensor broadcast(Tensor x, Shape shape, std::vector<int64_t> axes);

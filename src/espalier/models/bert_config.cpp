@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // BertConfig from and to config.json.
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/io/file.h"
 #include "espalier/models/bert.h"
+#include "espalier/models/config_reader.h"
 
 namespace espalier::models {
 namespace {
@@ -19,92 +18,10 @@ const std::vector<std::pair<std::string, BertActivation>> kActivations{
     {"gelu_pytorch_tanh", BertActivation::gelu_tanh},
     {"relu", BertActivation::relu}};
 
-class Reader {
- public:
-  Reader(const Json& json, std::string_view label) : json_(json), label_(label) {}
-
-  void take(const char* key, int64_t& value, int64_t least) {
-    const Json* found = find(key);
-    if (found == nullptr) return;
-    // Larger sizes are no model; products of two of them fit 63 bits.
-    constexpr int64_t kMost = int64_t{1} << 31;
-    ESPALIER_CHECK(found->is_number_integer() && found->get<int64_t>() >= least &&
-                       found->get<int64_t>() <= kMost,
-                   ErrorKind::data, "bert", "{} = {} is no size between {} and {} in {}", key,
-                   found->dump(), least, kMost, label_);
-    value = found->get<int64_t>();
-  }
-
-  void take(const char* key, double& value, double least, double below) {
-    const Json* found = find(key);
-    if (found == nullptr) return;
-    ESPALIER_CHECK(
-        found->is_number() && found->get<double>() >= least && found->get<double>() < below,
-        ErrorKind::data, "bert", "{} = {} is no number in [{}, {}) in {}", key, found->dump(),
-        least, below, label_);
-    value = found->get<double>();
-  }
-
-  void take(const char* key, bool& value) {
-    const Json* found = find(key);
-    if (found == nullptr) return;
-    ESPALIER_CHECK(found->is_boolean(), ErrorKind::data, "bert",
-                   "{} = {} is not true or false in {}", key, found->dump(), label_);
-    value = found->get<bool>();
-  }
-
-  void take_activation(BertActivation& value) {
-    const Json* found = find("hidden_act");
-    if (found == nullptr) return;
-    for (const auto& [name, activation] : kActivations) {
-      if (*found == name) {
-        value = activation;
-        return;
-      }
-    }
-    lacking_.push_back(
-        fmt::format("hidden_act = {} (gelu, gelu_new, gelu_pytorch_tanh and relu "
-                    "are supported)",
-                    found->dump()));
-  }
-
-  /// An option whose other values the model lacks.
-  void only(const char* key, const Json& value) {
-    const Json* found = find(key);
-    if (found != nullptr && *found != value) {
-      lacking_.push_back(
-          fmt::format("{} = {} (only {} is supported)", key, found->dump(), value.dump()));
-    }
-  }
-
-  void check_supported() const {
-    ESPALIER_CHECK(lacking_.empty(), ErrorKind::unsupported, "bert",
-                   "{} asks for what this model lacks: {}", label_, fmt::join(lacking_, "; "));
-  }
-
- private:
-  /// Absent and null mean the default.
-  const Json* find(const char* key) const {
-    const auto at = json_.find(key);
-    return at == json_.end() || at->is_null() ? nullptr : &*at;
-  }
-
-  const Json& json_;
-  std::string_view label_;
-  std::vector<std::string> lacking_;
-};
-
 }  // namespace
 
 BertConfig parse_bert_config(std::string_view text, std::string_view label) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    fail(ErrorKind::data, "bert", "{} is not JSON: {}", label, error.what());
-  }
-  ESPALIER_CHECK(json.is_object(), ErrorKind::data, "bert", "{} is not a JSON object", label);
-  Reader reader(json, label);
+  ConfigReader reader("bert", text, label);
   BertConfig c;
   reader.only("model_type", "bert");
   reader.only("position_embedding_type", "absolute");
@@ -113,7 +30,7 @@ BertConfig parse_bert_config(std::string_view text, std::string_view label) {
   reader.only("is_encoder_decoder", false);
   reader.only("chunk_size_feed_forward", 0);
   reader.only("pruned_heads", Json::object());
-  reader.take_activation(c.hidden_act);
+  reader.choose("hidden_act", kActivations, c.hidden_act);
   reader.take("vocab_size", c.vocab_size, 1);
   reader.take("hidden_size", c.hidden_size, 1);
   reader.take("num_hidden_layers", c.num_hidden_layers, 1);

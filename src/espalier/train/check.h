@@ -8,7 +8,9 @@
 //                         train.loss of every step; after.*, the parameters after the last
 //
 // Deviations are the largest |got - want| of a tensor over its largest |want| (at least 1e-3).
-// Bounds: in double 1e-9. On a machine with roundings they are derived from the model itself: the
+// Rows of logits and hooks that the attention mask hides (Qwen2) are not compared. Bounds: in
+// double 1e-9 where the reference computed in double throughout ("arithmetic": "float64", and every
+// BERT and byte LM). On a machine with roundings they are derived from the model itself: the
 // interpreter runs it again and rounds every result, which gives the deviation e that one rounding
 // an op causes; a sum of K products in f32 has about sqrt(K/2) times the error of rounding it once,
 // so with the longest sum of the model the bound is 4 (e_dtype + sqrt(K/2) e_f32), where 4 covers

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One folder of a parity check, read, and the way to compute everything in it. A model's file
-// (check_byte_lm.cpp, check_bert.cpp) reads; check.cpp compares.
+// (check_byte_lm.cpp, check_bert.cpp, check_qwen2.cpp) reads; check.cpp compares.
 #pragma once
 
 #include <filesystem>
@@ -54,13 +54,22 @@ struct CheckCase {
   AdamOptions adam;
   int64_t steps = 0;
   /// Elements of `what` that are parameters with a gradient of zero: [begin, end), else empty.
-  std::function<std::pair<size_t, size_t>(const std::string& what, size_t elements)> key_bias;
+  std::function<std::pair<size_t, size_t>(const std::string& what, size_t elements)> key_bias =
+      [](const std::string&, size_t) {
+        return std::pair<size_t, size_t>{0, 0};
+      };
+  /// The reference computed everything in double.
+  bool exact = true;
+  /// Not empty: 1 for each row of logits and hook.* that is compared; the others are padding.
+  std::vector<uint8_t> rows = {};
 };
 
 CheckCase read_byte_lm_case(const std::filesystem::path& folder, const CheckSettings& settings,
                             const io::SafetensorsFile& expected, const CheckOptions& options);
 CheckCase read_bert_case(const std::filesystem::path& folder, const CheckSettings& settings,
                          const io::SafetensorsFile& expected);
+CheckCase read_qwen2_case(const std::filesystem::path& folder, const CheckSettings& settings,
+                          const io::SafetensorsFile& expected);
 
 /// Adam's options at the key "optimizer" of the settings.
 AdamOptions check_adam(const CheckSettings& settings);
