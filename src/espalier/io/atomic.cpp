@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <random>
 #include <vector>
 
 namespace espalier::io {
@@ -20,17 +21,12 @@ fs::path parent_of(const fs::path& path) {
   return parent.empty() ? fs::path(".") : parent;
 }
 
-/// A hidden name beside `target`; attempts of one process differ by their number.
-fs::path temporary_name(const fs::path& target, int attempt) {
-  return parent_of(target) /
-         fmt::format(".{}{}{}-{}", target.filename().string(), kMark, ::getpid(), attempt);
-}
-
-fs::path free_temporary_name(const fs::path& target) {
-  int attempt = 0;
-  std::error_code ignored;
-  while (fs::exists(fs::symlink_status(temporary_name(target, attempt), ignored))) ++attempt;
-  return temporary_name(target, attempt);
+/// A hidden name beside `target` that no other writer uses: processes of several machines may share
+/// the folder and even their process numbers, so a random number tells them apart.
+fs::path temporary_name(const fs::path& target) {
+  std::random_device random;
+  return parent_of(target) / fmt::format(".{}{}{}-{:08x}{:08x}", target.filename().string(), kMark,
+                                         ::getpid(), random(), random());
 }
 
 bool is_temporary(const fs::path& path) {
@@ -42,10 +38,20 @@ bool is_temporary(const fs::path& path) {
 AtomicFile::AtomicFile(fs::path target, FileContext context)
     : target_(std::move(target)),
       context_(std::move(context)),
-      out_(OutputFile::create(free_temporary_name(target_), context_)) {}
+      out_(OutputFile::create(temporary_name(target_), context_)) {}
 
 AtomicFile::~AtomicFile() {
   if (!renamed_) ::unlink(out_.path().c_str());
+}
+
+bool AtomicFile::commit_new() {
+  out_.sync_and_close();
+  if (::link(out_.path().c_str(), target_.c_str()) != 0) {
+    if (errno == EEXIST) return false;
+    fail_errno(errno, context_, "cannot give the finished file its name", target_);
+  }
+  sync_folder(parent_of(target_), context_);
+  return true;
 }
 
 void AtomicFile::commit() {
@@ -60,7 +66,7 @@ void AtomicFile::commit() {
 AtomicFolder::AtomicFolder(fs::path target, FileContext context)
     : target_(std::move(target)),
       context_(std::move(context)),
-      temporary_(free_temporary_name(target_)) {
+      temporary_(temporary_name(target_)) {
   if (::mkdir(temporary_.c_str(), 0777) != 0) {
     fail_errno(errno, context_, "cannot create the folder", temporary_);
   }
@@ -106,7 +112,7 @@ void write_file_atomically(const fs::path& target, std::string_view text, FileCo
 }
 
 void remove_folder(const fs::path& target, FileContext context) {
-  const fs::path temporary = free_temporary_name(target);
+  const fs::path temporary = temporary_name(target);
   if (::rename(target.c_str(), temporary.c_str()) != 0) {
     fail_errno(errno, context, "cannot remove the folder", target);
   }

@@ -22,6 +22,9 @@ class AtomicFile {
   OutputFile& out() { return out_; }
   /// The target now holds what was written, replacing any earlier file.
   void commit();
+  /// The same, unless the target exists: then nothing changes and the result is false. Of several
+  /// writers of one name, on any number of machines, exactly one succeeds.
+  bool commit_new();
 
  private:
   std::filesystem::path target_;

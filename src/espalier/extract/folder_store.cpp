@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "espalier/base/error.h"
+#include "espalier/extract/store.h"
+#include "espalier/io/atomic.h"
+
+namespace espalier::extract {
+namespace {
+namespace fs = std::filesystem;
+
+const io::FileContext kContext{.stage = "store",
+                               .next_step = "the run continues from there with the same command"};
+
+class FileWriter final : public ObjectWriter {
+ public:
+  explicit FileWriter(const fs::path& path) : file_(path, kContext) {}
+  void write(std::span<const std::byte> bytes) override { file_.out().write(bytes); }
+  void commit() override { file_.commit(); }
+
+ private:
+  io::AtomicFile file_;
+};
+
+class FolderStore final : public Store {
+ public:
+  explicit FolderStore(fs::path folder) : folder_(std::move(folder)) {
+    io::create_folders(folder_, kContext);
+  }
+
+  bool create(const std::string& key, std::string_view bytes) override {
+    io::AtomicFile file(target(key), kContext);
+    file.out().write(bytes);
+    return file.commit_new();
+  }
+
+  void put(const std::string& key, std::string_view bytes) override {
+    io::write_file_atomically(target(key), bytes, kContext);
+  }
+
+  std::optional<std::string> get(const std::string& key, int64_t limit) override {
+    struct stat status {};
+    if (::stat(path_of(key).c_str(), &status) != 0 && errno == ENOENT) return std::nullopt;
+    return io::read_text(path_of(key), limit, kContext);
+  }
+
+  void remove(const std::string& key) override {
+    if (::unlink(path_of(key).c_str()) != 0 && errno != ENOENT) {
+      io::fail_errno(errno, kContext, "cannot remove", path_of(key));
+    }
+  }
+
+  std::vector<std::string> list(const std::string& prefix) override {
+    const fs::path first = path_of(prefix.empty() ? "." : prefix);
+    // Everything that begins with the prefix lies in the folder that its last '/' ends.
+    const fs::path start = prefix.empty() || prefix.ends_with('/') ? first : first.parent_path();
+    std::vector<std::string> keys;
+    std::error_code error;
+    fs::recursive_directory_iterator at(start, error);
+    if (error.value() == ENOENT) return keys;
+    for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+      std::error_code gone;  // an object may vanish while others are listed
+      if (!at->is_regular_file(gone) || at->path().filename().string().starts_with('.')) continue;
+      std::string key = at->path().lexically_relative(folder_).generic_string();
+      if (key.starts_with(prefix)) keys.push_back(std::move(key));
+    }
+    if (error) io::fail_errno(error.value(), kContext, "cannot list", start);
+    std::sort(keys.begin(), keys.end());
+    return keys;
+  }
+
+  std::unique_ptr<ObjectWriter> writer(const std::string& key) override {
+    return std::make_unique<FileWriter>(target(key));
+  }
+
+  std::string where(const std::string& key) const override { return (folder_ / key).string(); }
+
+ private:
+  fs::path path_of(const std::string& key) const {
+    const fs::path relative(key);
+    const bool inside = !key.empty() && relative.is_relative() &&
+                        std::find(relative.begin(), relative.end(), "..") == relative.end();
+    ESPALIER_CHECK(inside, ErrorKind::user, "store", "\"{}\" is no key below {}", key,
+                   folder_.string());
+    return (folder_ / relative).lexically_normal();
+  }
+  /// The path, with its folder made.
+  fs::path target(const std::string& key) const {
+    const fs::path path = path_of(key);
+    io::create_folders(path.parent_path(), kContext);
+    return path;
+  }
+
+  fs::path folder_;
+};
+
+}  // namespace
+
+std::unique_ptr<Store> open_folder_store(const fs::path& folder) {
+  return std::make_unique<FolderStore>(folder.lexically_normal());
+}
+
+}  // namespace espalier::extract

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a run keeps its objects: a folder, or the prefix of an object store. Keys are relative
+// paths with '/'. An object is there whole or not at all, and is durable when the call that makes
+// it returns.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier::extract {
+
+/// An object being written; without commit nothing of it remains.
+class ObjectWriter {
+ public:
+  virtual ~ObjectWriter() = default;
+  virtual void write(std::span<const std::byte> bytes) = 0;
+  /// The object is there, in the place of an earlier one.
+  virtual void commit() = 0;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  /// Makes `key` unless it exists: then nothing changes and the result is false. Of several callers
+  /// anywhere, one succeeds.
+  virtual bool create(const std::string& key, std::string_view bytes) = 0;
+  /// Makes or replaces `key`.
+  virtual void put(const std::string& key, std::string_view bytes) = 0;
+  /// The bytes of `key`, or nothing when it is not there. Throws `data` for more than `limit`.
+  virtual std::optional<std::string> get(const std::string& key, int64_t limit) = 0;
+  /// Removes `key` where it is there.
+  virtual void remove(const std::string& key) = 0;
+  /// Keys that begin with `prefix`, sorted.
+  virtual std::vector<std::string> list(const std::string& prefix) = 0;
+  /// For large objects.
+  virtual std::unique_ptr<ObjectWriter> writer(const std::string& key) = 0;
+  /// For messages: a path or URL.
+  virtual std::string where(const std::string& key) const = 0;
+};
+
+/// A folder, made when missing. Any number of processes and machines may share it, where its file
+/// system has hard links and atomic renames (local ones, NFS). Throws `user` for keys that leave
+/// it.
+std::unique_ptr<Store> open_folder_store(const std::filesystem::path& folder);
+
+}  // namespace espalier::extract

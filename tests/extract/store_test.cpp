@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The folder store, and leases in it.
+#include "espalier/extract/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "espalier/extract/lease.h"
+#include "tests/support/errors.h"
+
+namespace espalier::extract {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class StoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) / fmt::format("espalier-store-{}", ::getpid());
+    fs::remove_all(folder_);
+    store_ = open_folder_store(folder_ / "run");
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Leases worker(const std::string& name) {
+    return {*store_, name, {.expire_seconds = 60.0, .clock = [this] { return now_; }}};
+  }
+
+  fs::path folder_;
+  std::unique_ptr<Store> store_;
+  double now_ = 1000.0;
+};
+
+TEST_F(StoreTest, ObjectsAreMadeOnceReplacedListedAndRemoved) {
+  EXPECT_EQ(store_->get("a/b", 10), std::nullopt);
+  EXPECT_TRUE(store_->create("a/b", "one"));
+  EXPECT_FALSE(store_->create("a/b", "two"));
+  EXPECT_EQ(store_->get("a/b", 10), "one");
+  store_->put("a/b", "three");
+  store_->put("a/c/d", "");
+  store_->put("ab", "x");
+  EXPECT_EQ(store_->get("a/b", 10), "three");
+  EXPECT_THAT(store_->list(""), ElementsAre("a/b", "a/c/d", "ab"));
+  EXPECT_THAT(store_->list("a/"), ElementsAre("a/b", "a/c/d"));
+  EXPECT_THAT(store_->list("a"), ElementsAre("a/b", "a/c/d", "ab"));
+  EXPECT_THAT(store_->list("a/c/"), ElementsAre("a/c/d"));
+  EXPECT_THAT(store_->list("z/"), ElementsAre());
+  store_->remove("a/b");
+  store_->remove("a/b");
+  EXPECT_EQ(store_->get("a/b", 10), std::nullopt);
+}
+
+TEST_F(StoreTest, AWriterWithoutCommitLeavesNothing) {
+  const std::string_view text = "payload";
+  const auto bytes = std::as_bytes(std::span(text));
+  {
+    const auto writer = store_->writer("shards/one");
+    writer->write(bytes);
+  }
+  EXPECT_THAT(store_->list(""), ElementsAre());
+  EXPECT_TRUE(fs::is_empty(folder_ / "run/shards"));
+  const auto writer = store_->writer("shards/one");
+  writer->write(bytes);
+  EXPECT_THAT(store_->list(""), ElementsAre());  // not yet
+  writer->commit();
+  EXPECT_EQ(store_->get("shards/one", 10), "payload");
+}
+
+TEST_F(StoreTest, KeysThatLeaveTheFolderAndLongObjectsAreErrors) {
+  for (const char* key : {"../x", "a/../../x", "/etc/x", ""}) {
+    EXPECT_THAT(error_of([&] { store_->put(key, "x"); }),
+                HasSubstr(fmt::format("\"{}\" is no key below", key)));
+  }
+  store_->put("long", "0123456789");
+  EXPECT_THAT(error_of([&] { store_->get("long", 9); }), HasSubstr("long"));
+}
+
+TEST_F(StoreTest, AFolderThatCannotBeMadeIsAnError) {
+  std::ofstream(folder_ / "file") << "x";
+  EXPECT_THAT(error_of([&] { open_folder_store(folder_ / "file/run"); }), HasSubstr("file"));
+}
+
+TEST_F(StoreTest, OfManyProcessesOneCreates) {
+  constexpr int kProcesses = 8, kKeys = 20;
+  for (int p = 0; p < kProcesses; ++p) {
+    if (::fork() != 0) continue;
+    const auto store = open_folder_store(folder_ / "run");
+    for (int k = 0; k < kKeys; ++k) {
+      if (store->create(fmt::format("key-{}", k), std::to_string(p))) {
+        store->create(fmt::format("won-{}-by-{}", k, p), "");
+      }
+    }
+    ::_exit(0);
+  }
+  for (int p = 0; p < kProcesses; ++p) ASSERT_GT(::wait(nullptr), 0);
+  EXPECT_EQ(store_->list("key-").size(), static_cast<size_t>(kKeys));
+  EXPECT_EQ(store_->list("won-").size(), static_cast<size_t>(kKeys));
+  for (int k = 0; k < kKeys; ++k) {
+    const std::string owner = store_->get(fmt::format("key-{}", k), 10).value();
+    EXPECT_TRUE(store_->get(fmt::format("won-{}-by-{}", k, owner), 10)) << k;
+  }
+}
+
+TEST_F(StoreTest, OneWorkerHasAUnit) {
+  Leases a = worker("a"), b = worker("b");
+  std::optional<Lease> lease = a.claim("shard-7");
+  ASSERT_TRUE(lease);
+  EXPECT_FALSE(b.claim("shard-7"));
+  EXPECT_FALSE(a.claim("shard-7"));
+  EXPECT_TRUE(b.claim("shard-8"));
+  EXPECT_EQ(store_->get("leases/shard-7/000000", 100), "{\"worker\": \"a\", \"beat\": 0}\n");
+  a.release(*lease);
+  EXPECT_THAT(store_->list("leases/shard-7/"), ElementsAre());
+  EXPECT_TRUE(b.claim("shard-7"));
+}
+
+TEST_F(StoreTest, ASilentWorkersUnitIsTakenOver) {
+  Leases a = worker("a"), b = worker("b"), c = worker("c");
+  std::optional<Lease> lease = a.claim("u");
+  EXPECT_FALSE(b.claim("u"));  // first look
+  EXPECT_FALSE(c.claim("u"));
+  now_ += 59.0;
+  EXPECT_FALSE(b.claim("u"));
+  now_ += 2.0;
+  EXPECT_TRUE(b.claim("u"));
+  EXPECT_FALSE(c.claim("u"));     // sees a newer generation
+  EXPECT_FALSE(a.renew(*lease));  // woke up too late
+  a.release(*lease);
+  EXPECT_THAT(store_->list("leases/u/"), ElementsAre("leases/u/000001"));
+}
+
+TEST_F(StoreTest, ABeatKeepsAUnit) {
+  Leases a = worker("a"), b = worker("b");
+  Lease lease = a.claim("u").value();
+  for (int i = 0; i < 5; ++i) {
+    now_ += 40.0;
+    EXPECT_FALSE(b.claim("u"));
+    EXPECT_TRUE(a.renew(lease));
+  }
+}
+
+// The old owner's clock, and the time of day, play no part: only how long b itself has waited.
+TEST_F(StoreTest, AClockThatJumpsStealsNothing) {
+  Leases a = worker("a");
+  a.claim("u");
+  now_ += 1e9;
+  Leases b = worker("b");
+  EXPECT_FALSE(b.claim("u"));
+  now_ += 30.0;
+  EXPECT_FALSE(b.claim("u"));
+}
+
+TEST_F(StoreTest, OfManyThatTakeOverOneSucceeds) {
+  worker("dead").claim("u");
+  std::vector<Leases> workers;
+  for (int i = 0; i < 8; ++i) workers.push_back(worker(std::to_string(i)));
+  for (Leases& w : workers) EXPECT_FALSE(w.claim("u"));
+  now_ += 61.0;
+  std::atomic<int> won{0};
+  std::vector<std::thread> threads;
+  for (Leases& w : workers) {
+    threads.emplace_back([&won, &w] { won += w.claim("u").has_value(); });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(won, 1);
+}
+
+}  // namespace
+}  // namespace espalier::extract
