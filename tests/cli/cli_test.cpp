@@ -200,9 +200,27 @@ TEST(Runs, MissingAndDamagedOnes) {
 TEST(Dump, UnknownStagesNameTheNearest) {
   expect_error(run({"dump", "byte-lm", "--stage", "fusedd"}), 2,
                {"no stage \"fusedd\"", "nearest: fused"});
+  expect_error(run({"dump", "bert", "--stage", "partitoin"}), 2, {"no stage \"partitoin\""});
   const Ran ran = run({"dump", "byte-lm", "--list"});
   EXPECT_NE(ran.out.find("traced\n"), std::string::npos);
   EXPECT_NE(ran.out.find("program\n"), std::string::npos);
+}
+
+TEST(Dump, PartitionIsTheStepOfOneDeviceOfAMesh) {
+  const Ran bert = run({"dump", "bert", "--config", "bert-1l-64h", "--batch", "4", "--seq", "8",
+                        "--labels", "8", "--mesh", "data=2,model=1", "--preset", "bert-tp"});
+  EXPECT_EQ(bert.code, 0) << bert.err;
+  EXPECT_NE(bert.out.find("# every device of data=2,model=1\n"), std::string::npos) << bert.out;
+  EXPECT_NE(bert.out.find("# all-reduce over data, gradients: 26 of "), std::string::npos);
+  EXPECT_NE(bert.out.find("graph train_step {"), std::string::npos);
+  const Ran bytes = run({"dump", "byte-lm", "--stage", "partition", "--num-layer", "1", "--batch",
+                         "4", "--mesh", "data=2", "--preset", "fsdp"});
+  EXPECT_EQ(bytes.code, 0) << bytes.err;
+  EXPECT_NE(bytes.out.find("# reduce-scatter over data, gradients: "), std::string::npos);
+  expect_error(run({"dump", "byte-lm", "--stage", "partition"}), 2,
+               {"stage partition needs a mesh of several devices"});
+  expect_error(run({"dump", "byte-lm", "--stage", "partition", "--mesh", "data=3"}), 2,
+               {"axis data of 3 devices does not divide dimension 0 of [100,256]"});
 }
 
 TEST(Check, ComparesWithAReference) {

@@ -219,10 +219,13 @@ TEST(Meaning, OfEachOpByHand) {
 }
 
 TEST(Meaning, EveryOpHasATest) {
-  // The others are tested in attention_test.cpp and below.
+  // The others are tested in attention_test.cpp, mesh_test.cpp and below.
   std::set<ir::Op> seen{ir::Op::input, ir::Op::random_uniform, ir::Op::attention,
                         ir::Op::attention_grad, ir::Op::fusion};
   for (const Case& c : cases()) seen.insert(c.op);
+  for (int i = 0; i < ir::kOpCount; ++i) {
+    if (has_trait(static_cast<ir::Op>(i), ir::kMesh)) seen.insert(static_cast<ir::Op>(i));
+  }
   EXPECT_EQ(seen.size(), static_cast<size_t>(ir::kOpCount));
 }
 

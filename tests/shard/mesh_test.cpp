@@ -100,5 +100,19 @@ TEST(PartitionSpec, PrintsAndRefuses) {
               HasSubstr("axis a of 3 devices does not divide dimension 0 of [8,1]"));
 }
 
+TEST(PartitionSpec, ReadsWhatItWrites) {
+  for (const char* text : {"-", "(model,-)", "((data,model),-)", "(-,-,(model,data))", "(data)"}) {
+    const PartitionSpec spec = PartitionSpec::parse(text);
+    const auto commas = std::count(text, text + std::strlen(text), ',');
+    const auto inner = std::count(text + 1, text + std::strlen(text), '(');
+    EXPECT_EQ(spec.str(commas - inner + 1), text);
+  }
+  for (const char* text :
+       {"", "model", "(model", "()", "(model,)", "(model,model)", "((a,b)", "(a)b", "(((a)))"}) {
+    EXPECT_THAT(error_of([&] { PartitionSpec::parse(text); }), HasSubstr("is no partition spec"))
+        << text;
+  }
+}
+
 }  // namespace
 }  // namespace espalier::shard

@@ -6,6 +6,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
+#include "espalier/cli/plan_flags.h"
 #include "espalier/io/atomic.h"
 #include "espalier/train/plan_job.h"
 
@@ -14,8 +15,8 @@ namespace {
 
 struct State {
   train::PlanJobOptions options;
-  std::string mesh, preset, file, html, save, dtype = "bfloat16", device = "h100", show_device;
-  std::vector<std::string> rules;
+  PlanFlags plan;
+  std::string html, save, dtype = "bfloat16", device = "h100", show_device;
   int64_t sweep = 0, rank = -1, devices = 0;
   uint64_t seed = 0;
   bool all = false, json = false;
@@ -27,16 +28,9 @@ void take(State& s) {
   ESPALIER_CHECK(dtype.has_value(), ErrorKind::user, "plan", "\"{}\" is no type", s.dtype);
   o.dtype = *dtype;
   o.device = shard::load_device(s.device);
-  o.mesh = shard::Mesh::parse(s.mesh);
+  o.mesh = shard::Mesh::parse(s.plan.mesh);
   if (s.devices > 0) o.mesh.check_devices(s.devices);
-  if (!s.preset.empty()) o.plans = shard::preset(s.preset);
-  if (!s.file.empty()) {
-    for (shard::PlanText& plan : shard::read_plan_file(s.file)) o.plans.push_back(std::move(plan));
-  }
-  if (s.rules.empty()) return;
-  shard::PlanText plan{"--rule", {}};
-  for (const std::string& rule : s.rules) plan.rules.push_back(shard::RuleText::parse(rule));
-  o.plans.push_back(std::move(plan));
+  o.plans = s.plan.plans();
 }
 
 int save_rank(const State& s) {
@@ -81,11 +75,7 @@ void add_plan(Program& program) {
   const auto s = std::make_shared<State>();
   app->add_option("model", s->options.model,
                   "bert-base, bert-100l-5120h, byte-lm, or a config.json");
-  app->add_option("--mesh", s->mesh, "axes and sizes: data=8,model=4");
-  app->add_option("--rule", s->rules, "GLOB=TRANSFORM, again for more; the first that matches wins")
-      ->allow_extra_args(false);
-  app->add_option("--plan", s->file, "TOML file with [[rule]] or [[plan]]");
-  app->add_option("--preset", s->preset, "bert-tp, fsdp or bert-tp+fsdp");
+  s->plan.add_to(*app);
   app->add_option("--batch,--batch-size", s->options.batch, "samples of all devices together");
   app->add_option("--seq,--seq-len", s->options.seq, "positions of a sample");
   app->add_option("--labelled", s->options.labelled,

@@ -41,6 +41,12 @@ class Attention {
         return static_cast<uint64_t>(static_cast<int64_t>(call.data(i)[0]));
       };
       key_ = rng_key(word(next), word(next + 1), static_cast<uint64_t>(attrs.integer(Attr::id)));
+      whole_heads_ = heads;
+      if (const auto piece = piece_of(call)) {
+        whole_heads_ = attrs.integers(Attr::whole)[1];
+        first_batch_ = piece->first[0];
+        first_head_ = piece->first[1];
+      }
     }
   }
 
@@ -67,7 +73,8 @@ class Attention {
   /// 0 for a dropped probability, 1 / (1 - rate) for a kept one.
   double dropout(int64_t b, int64_t h, int64_t i, int64_t j) const {
     if (!key_) return 1.0;
-    const auto element = static_cast<uint64_t>(static_cast<int64_t>(row(b, h, i)) * keys + j);
+    const int64_t whole_row = ((first_batch_ + b) * whole_heads_ + first_head_ + h) * queries + i;
+    const auto element = static_cast<uint64_t>(whole_row * keys + j);
     return rng_uniform(*key_, element) < static_cast<float>(rate_) ? 0.0 : 1.0 / (1.0 - rate_);
   }
 
@@ -90,6 +97,7 @@ class Attention {
   const Elements* segments_q_ = nullptr;
   const Elements* segments_k_ = nullptr;
   std::optional<RngKey> key_;
+  int64_t whole_heads_ = 0, first_batch_ = 0, first_head_ = 0;  // of all devices
 };
 
 double product(const Elements& a, size_t at_a, const Elements& b, size_t at_b, int64_t size) {

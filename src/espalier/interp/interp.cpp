@@ -4,7 +4,7 @@
 #include <array>
 
 #include "espalier/base/error.h"
-#include "espalier/interp/kernels.h"
+#include "espalier/interp/evaluation.h"
 
 namespace espalier::interp {
 namespace {
@@ -35,6 +35,8 @@ Kernel kernel(Op op) {
   return table[static_cast<size_t>(op)];
 }
 
+}  // namespace
+
 void round_elements(DType dtype, bool round_f32, Elements& elements) {
   if (dtype == DType::f64 || (dtype == DType::f32 && !round_f32)) return;
   for (double& x : elements) x = round_to(dtype, x);
@@ -55,37 +57,15 @@ void check_inputs(const ir::Graph& graph, const std::vector<int32_t>& ids,
   }
 }
 
-/// Results of all nodes; those of a node are dropped after its last use.
-class Values {
- public:
-  explicit Values(const ir::Graph& graph)
-      : results_(graph.nodes().size()), uses_(graph.use_counts()) {}
-
-  std::vector<DoubleTensor>& operator[](int32_t node) {
-    return results_[static_cast<size_t>(node)];
-  }
-  const DoubleTensor& operator[](ir::Value value) {
-    return (*this)[value.node][static_cast<size_t>(value.index)];
-  }
-  void used(ir::Value value) {
-    --uses_[static_cast<size_t>(value.node)];
-    drop_if_dead(value.node);
-  }
-  void drop_if_dead(int32_t node) {
-    if (uses_[static_cast<size_t>(node)] == 0) (*this)[node].clear();
-  }
-
- private:
-  std::vector<std::vector<DoubleTensor>> results_;
-  std::vector<int32_t> uses_;
-};
-
 std::vector<DoubleTensor> run_node(const ir::Graph& graph, const ir::Node& node, Values& values,
-                                   const Options& options) {
+                                   const Options& options, const Place* place) {
   ESPALIER_CONTEXT("{} in scope \"{}\" of graph {}", name(node.op), node.scope, graph.name());
-  Call call{graph, node, {}, options};
+  Call call{graph, node, {}, options, place};
   for (ir::Value v : node.inputs) call.in.push_back(&values[v]);
   const Kernel run = kernel(node.op);
+  ESPALIER_CHECK(!has_trait(node.op, ir::kMesh), ErrorKind::unsupported, "interp",
+                 "{} along {} needs a mesh of devices; evaluate_on_mesh runs all of them",
+                 name(node.op), node.attrs.text(ir::Attr::mesh_axes));
   ESPALIER_CHECK(run != nullptr, ErrorKind::internal, "interp", "no meaning of {}", name(node.op));
   std::vector<DoubleTensor> results;
   for (Elements& elements : run(call)) {
@@ -96,7 +76,16 @@ std::vector<DoubleTensor> run_node(const ir::Graph& graph, const ir::Node& node,
   return results;
 }
 
-}  // namespace
+std::optional<shard::Region> piece_of(const Call& call) {
+  const ir::Attrs& attrs = call.node.attrs;
+  if (!attrs.has(ir::Attr::cut)) return std::nullopt;
+  ESPALIER_CHECK(call.place != nullptr, ErrorKind::unsupported, "interp",
+                 "{} of a piece cut {} needs a mesh of devices; evaluate_on_mesh runs all of them",
+                 name(call.node.op), attrs.text(ir::Attr::cut));
+  return shard::region_of(Shape(attrs.integers(ir::Attr::whole)),
+                          shard::PartitionSpec::parse(attrs.text(ir::Attr::cut)), call.place->mesh,
+                          call.place->rank);
+}
 
 DoubleTensor from_host(const HostTensor& tensor) {
   return {{tensor.dtype(), tensor.shape()}, tensor.to_doubles()};
@@ -115,7 +104,7 @@ std::vector<DoubleTensor> evaluate(const ir::Graph& graph, std::span<const Doubl
     const auto id = static_cast<int32_t>(i);
     const ir::Node& node = graph.node(id);
     values[id] = node.op == Op::input ? std::vector<DoubleTensor>{inputs[next_input++]}
-                                      : run_node(graph, node, values, options);
+                                      : run_node(graph, node, values, options, nullptr);
     if (options.watch) options.watch(id, values[id]);
     for (ir::Value v : node.inputs) values.used(v);
     values.drop_if_dead(id);

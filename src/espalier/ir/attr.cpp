@@ -43,6 +43,11 @@ constexpr std::array kRows{
     Row{Attr::accumulate, "accumulate", AttrKind::integer},
     Row{Attr::packed, "packed", AttrKind::integer},
     Row{Attr::remat, "remat", AttrKind::integer},
+    Row{Attr::mesh_axes, "mesh_axes", AttrKind::text},
+    Row{Attr::devices, "devices", AttrKind::integer},
+    Row{Attr::reduction, "reduction", AttrKind::text},
+    Row{Attr::whole, "whole", AttrKind::integers},
+    Row{Attr::cut, "cut", AttrKind::text},
     Row{Attr::body, "body", AttrKind::integer},
 };
 

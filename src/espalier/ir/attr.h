@@ -46,6 +46,11 @@ enum class Attr : uint8_t {
   accumulate,    // 0/1: the optional addend operand is present
   packed,        // 0/1: the right operand never changes and is packed once
   remat,         // integer: copy number of a recomputed node (keeps cse from undoing it)
+  mesh_axes,     // text: axes of the mesh that a group of devices lies along: "data", "data,model"
+  devices,       // integer: devices of a group
+  reduction,     // text: "sum" (where absent) or "max"
+  whole,         // integers: shape of the whole value whose piece the result is
+  cut,           // text: how it is cut, as shard::PartitionSpec::str writes it
   body,          // integer: index of a body graph (fusion)
 };
 

@@ -152,7 +152,14 @@ std::vector<Tensor> expand_attention(const std::vector<Tensor>& in, const Node& 
   }
   Tensor p = e / over_rows(sum, shape);
   if (rate > 0.0) {
-    const Tensor u = random_uniform(extras.seed, extras.step, shape, node.attrs.integer(Attr::id));
+    Attrs draw{{Attr::shape, shape.dims()}, {Attr::id, node.attrs.integer(Attr::id)}};
+    if (node.attrs.has(Attr::cut)) {
+      draw.set(Attr::whole, node.attrs.integers(Attr::whole));
+      draw.set(Attr::cut, node.attrs.text(Attr::cut));
+    }
+    Builder& out = q.builder();
+    const Tensor u(out, out.add(Op::random_uniform, {extras.seed.value(), extras.step.value()},
+                                std::move(draw)));
     const Tensor keep = compare(Op::ge, u, constant_like(u, round_to(DType::f32, rate)));
     p = select(keep, p * (1.0 / (1.0 - rate)), constant_like(p, 0.0));
   }

@@ -66,6 +66,10 @@ class Graph {
   std::vector<std::shared_ptr<const Graph>> bodies_;
 };
 
+/// Whether the node means something only where a mesh of devices runs the graph: a collective, or a
+/// piece whose random numbers depend on the rank.
+bool needs_mesh(const Node& node);
+
 /// Re-checks every rule: topological order, arity, attributes, types, aliases, bodies. Throws
 /// `internal` naming the node and its scope. Run after every pass.
 void verify(const Graph& graph);

@@ -31,6 +31,8 @@ enum class Op : uint8_t {
   gather, scatter_add,
   // Composites: a decomposition into the ops above, and a fast kernel for some.
   layer_norm, rms_norm, softmax, softmax_cross_entropy, attention, attention_grad,
+  // On a mesh of devices, where every device runs this graph on its own pieces.
+  axis_index, shard_slice, all_reduce, all_gather, reduce_scatter,
   // Made by passes.
   fusion, matmul,
 };
@@ -53,6 +55,7 @@ enum Trait : uint32_t {
   kComposite = 1u << 4,  // passes/decompose knows an equal subgraph
   kLeaf = 1u << 5,
   kComparison = 1u << 6,  // bool result
+  kMesh = 1u << 7,        // means something on a mesh of devices only
 };
 
 /// What a shape rule sees. Rules throw `user` errors that name the op and the types.

@@ -40,4 +40,13 @@ Types cross_entropy_rule(const OpUse& use);
 Types attention_rule(const OpUse& use);
 Types attention_grad_rule(const OpUse& use);
 
+// On a mesh (shape_rules_mesh.cpp).
+Types axis_index_rule(const OpUse& use);
+Types shard_slice_rule(const OpUse& use);
+Types all_reduce_rule(const OpUse& use);
+Types all_gather_rule(const OpUse& use);
+Types reduce_scatter_rule(const OpUse& use);
+/// Attributes whole and cut come together; each size of `local` divides that of the whole.
+void check_piece(const OpUse& use, const Shape& local);
+
 }  // namespace espalier::ir

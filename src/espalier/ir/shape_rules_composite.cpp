@@ -15,7 +15,8 @@ void check_vector(const OpUse& use, size_t operand, std::string_view what) {
                  v.str(), x.str());
 }
 
-/// Checks the optional operands from `next` on: key mask, segments, seed and step.
+/// Checks the optional operands from `next` on: key mask, segments, seed and step; and that the
+/// probabilities [batch, heads, queries, keys] are a piece of the whole ones.
 void check_attention_extras(const OpUse& use, size_t next) {
   const Shape& q = use.inputs[0].shape;
   const Shape& k = use.inputs[1].shape;
@@ -43,6 +44,7 @@ void check_attention_extras(const OpUse& use, size_t next) {
   }
   ESPALIER_CHECK(next == use.inputs.size(), ErrorKind::user, name(use.op),
                  "{} operands, its attributes say {}", use.inputs.size(), next);
+  check_piece(use, {q[0], q[2], q[1], k[1]});
 }
 
 void check_qkv(const OpUse& use) {

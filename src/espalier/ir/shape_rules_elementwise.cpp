@@ -23,7 +23,9 @@ Types random_rule(const OpUse& use) {
     ESPALIER_CHECK(t.dtype == DType::i64 && t.shape.rank() == 0, ErrorKind::user, name(use.op),
                    "seed and step are i64[], got {}", t.str());
   }
-  return {{DType::f32, Shape(use.attrs.integers(Attr::shape))}};
+  const Shape shape(use.attrs.integers(Attr::shape));
+  check_piece(use, shape);
+  return {{DType::f32, shape}};
 }
 
 Types same_rule(const OpUse& use) {

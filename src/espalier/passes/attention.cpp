@@ -98,6 +98,7 @@ class Matcher {
       return false;
     }
     const Node& random = node(keep.inputs[0]);
+    if (random.attrs.has(Attr::cut)) return false;
     found.rate = *splat(keep.inputs[1]);
     if (std::abs(factor * (1.0 - found.rate) - 1.0) > 1e-6) return false;
     found.rate = 1.0 - 1.0 / factor;

@@ -80,6 +80,40 @@ std::string PartitionSpec::str(int64_t rank) const {
   return text + ")";
 }
 
+PartitionSpec PartitionSpec::parse(std::string_view text) {
+  PartitionSpec spec;
+  if (text == "-") return spec;
+  int64_t dim = 0;
+  int depth = 0;
+  std::string axis;
+  const auto end_axis = [&] {
+    ESPALIER_CHECK(!axis.empty() && (axis == "-" || spec.dim_of(axis) < 0), ErrorKind::user,
+                   "shard", "\"{}\" is no partition spec; write (model,-) or ((data,model),-)",
+                   text);
+    if (axis != "-") spec.cut(dim, axis);
+    axis.clear();
+  };
+  bool closed = false;  // after an inner parenthesis
+  for (char c : text) {
+    if (c == '(' && axis.empty() && depth < 2) {
+      ++depth;
+    } else if (c == ')') {
+      if (!closed) end_axis();
+      closed = depth == 2;
+      --depth;
+    } else if (c == ',') {
+      if (!closed) end_axis();
+      closed = false;
+      if (depth == 1) ++dim;
+    } else {
+      axis += c;
+    }
+  }
+  ESPALIER_CHECK(depth == 0 && axis.empty() && text.starts_with('('), ErrorKind::user, "shard",
+                 "\"{}\" is no partition spec; write (model,-) or ((data,model),-)", text);
+  return spec;
+}
+
 Region region_of(const Shape& shape, const PartitionSpec& spec, const Mesh& mesh, int64_t rank) {
   mesh.check_rank(rank);
   Region region{std::vector<int64_t>(static_cast<size_t>(shape.rank()), 0),

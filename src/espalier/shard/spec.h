@@ -42,6 +42,8 @@ class PartitionSpec {
   Shape local_shape(const Shape& shape, const Mesh& mesh) const;
   /// "(model,-)", "((data,model),-)"; "-" for a whole copy.
   std::string str(int64_t rank) const;
+  /// Reads what str writes; throws `user` for anything else.
+  static PartitionSpec parse(std::string_view text);
 
   friend bool operator==(const PartitionSpec&, const PartitionSpec&) = default;
 

@@ -29,6 +29,7 @@ std::vector<std::string> dump_stages() {
   for (const passes::Pass& pass : passes::step_passes()) add(std::string(pass.name));
   add("fused");
   add("program");
+  add("partition");
   return stages;
 }
 

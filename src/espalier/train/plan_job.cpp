@@ -14,11 +14,8 @@
 #include "espalier/train/module_opt.h"
 
 namespace espalier::train {
-namespace {
-
 using shard::TransformKind;
 
-/// Axes that cut the work of a sample; the others deal out samples.
 std::vector<std::string> model_axes(const std::vector<shard::PlanText>& plans) {
   std::set<std::string> axes;
   for (const shard::PlanText& plan : plans) {
@@ -33,6 +30,20 @@ std::vector<std::string> model_axes(const std::vector<shard::PlanText>& plans) {
   return {axes.begin(), axes.end()};
 }
 
+models::BertConfig bert_config_of(const std::string& model) {
+  const std::optional<models::BertConfig> named = models::named_bert(model);
+  if (named) return *named;
+  const std::vector<std::string> names{"bert-base", "bert-100l-5120h", "byte-lm"};
+  ESPALIER_CHECK(std::filesystem::exists(model), ErrorKind::user, "plan",
+                 "\"{}\" is neither a file nor a model ({}; bert-LAYERSl-HIDDENh){}", model,
+                 fmt::join(names, ", "), nearest_hint(model, names));
+  return models::read_bert_config(std::filesystem::is_directory(model)
+                                      ? std::filesystem::path(model) / "config.json"
+                                      : std::filesystem::path(model));
+}
+
+namespace {
+
 /// Calls fn(abstract tree, workload(seq), largest seq, heads).
 template <typename Fn>
 auto with_model(const PlanJobOptions& o, Fn&& fn) {
@@ -42,23 +53,13 @@ auto with_model(const PlanJobOptions& o, Fn&& fn) {
     return fn(models::ByteLm(config), config.seq_len, config.heads,
               [config](int64_t) { return models::byte_lm_workload(config); });
   }
-  std::optional<models::BertConfig> config = models::named_bert(o.model);
-  if (!config) {
-    const bool file = std::filesystem::exists(o.model);
-    const std::vector<std::string> names{"bert-base", "bert-100l-5120h", "byte-lm"};
-    ESPALIER_CHECK(file, ErrorKind::user, "plan",
-                   "\"{}\" is neither a file nor a model ({}; bert-LAYERSl-HIDDENh){}", o.model,
-                   fmt::join(names, ", "), nearest_hint(o.model, names));
-    config = models::read_bert_config(std::filesystem::is_directory(o.model)
-                                          ? std::filesystem::path(o.model) / "config.json"
-                                          : std::filesystem::path(o.model));
-  }
-  const int64_t seq = o.seq > 0 ? o.seq : std::min<int64_t>(512, config->max_position_embeddings);
-  ESPALIER_CHECK(seq <= config->max_position_embeddings, ErrorKind::user, "plan",
-                 "{} positions are more than the {} of {}", seq, config->max_position_embeddings,
+  const models::BertConfig config = bert_config_of(o.model);
+  const int64_t seq = o.seq > 0 ? o.seq : std::min<int64_t>(512, config.max_position_embeddings);
+  ESPALIER_CHECK(seq <= config.max_position_embeddings, ErrorKind::user, "plan",
+                 "{} positions are more than the {} of {}", seq, config.max_position_embeddings,
                  o.model);
-  return fn(models::BertForMaskedLm(*config), seq, config->num_attention_heads,
-            [&, c = *config](int64_t s) { return models::bert_workload(c, s, o.labelled); });
+  return fn(models::BertForMaskedLm(config), seq, config.num_attention_heads,
+            [&, c = config](int64_t s) { return models::bert_workload(c, s, o.labelled); });
 }
 
 }  // namespace

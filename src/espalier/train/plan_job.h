@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/models/bert.h"
 #include "espalier/nn/shard_plan.h"
 #include "espalier/shard/cost.h"
 #include "espalier/shard/transform.h"
@@ -35,6 +36,14 @@ struct PlanAnswer {
   nn::PlanReport report;
   shard::Cost cost;
 };
+
+/// Axes that cut the work of a sample, because a rule cuts columns, rows or a named dimension along
+/// them; the other axes of a mesh deal out samples.
+std::vector<std::string> model_axes(const std::vector<shard::PlanText>& plans);
+
+/// A BERT by name (models::named_bert), or of a config.json or its folder. Throws `user` with the
+/// nearest name.
+models::BertConfig bert_config_of(const std::string& model);
 
 /// Throws `user` for an unknown model (naming the nearest) and what apply_plans and estimate throw.
 PlanAnswer plan_model(const PlanJobOptions& options);
