@@ -94,6 +94,14 @@ TEST(ByteLmSteps, AreThoseOfOneDevice) {
       rules({"*.mlp.up=column_parallel(model)", "*.mlp.down=row_parallel(model)",
              "*.attention.qkv=column_parallel(model)", "*.attention.out=row_parallel(model)"});
   const auto library = models::ByteLmVariant::library;
+  // The pieces of the joint projection straddle q, k and v: put together, and cut again by heads.
+  const auto count = [](const std::vector<std::string>& notes, std::string_view op) {
+    return std::count_if(notes.begin(), notes.end(),
+                         [&](const std::string& note) { return note.starts_with(op); });
+  };
+  const passes::Partitioned joint = expect_equal_steps(byte_lm_case({"model=2", cut}, library), 1);
+  EXPECT_EQ(count(joint.notes, "slice"), 2);  // one a layer
+  EXPECT_EQ(count(joint.notes, "attention"), 0);
   for (const CutPlan& plan : std::vector<CutPlan>{{"data=8"},
                                                   {"data=4", fully_sharded()},
                                                   {"model=2", cut},

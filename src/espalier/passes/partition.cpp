@@ -171,12 +171,13 @@ class Partitioner {
       if (target.dim_of(c.axis) != c.dim) lost.push_back(c.axis);
     }
     if (lost.empty()) return;
-    notes_.push_back(fmt::format("{} in scope \"{}\" puts operand {}, {} cut {}, together over {}",
-                                 name(node.op), node.scope, operand, graph_.type(v).str(),
-                                 place.str(values_.shape(v).rank()), Mover::joint(lost)));
+    std::string note =
+        fmt::format("{} in scope \"{}\" puts operand {}, {} cut {}, together over {}",
+                    name(node.op), node.scope, operand, graph_.type(v).str(),
+                    place.str(values_.shape(v).rank()), Mover::joint(lost));
+    // Slices of one value are one note.
+    if (notes_.empty() || notes_.back() != note) notes_.push_back(std::move(note));
   }
-
-  // ---- end --------------------------------------------------------------------------------------
 
   Partitioned finish() {
     Partitioned result;
