@@ -200,7 +200,8 @@ TEST(Partition, KeepsTheMeaningOfRandomGraphsInRandomPlaces) {
   int64_t collectives = 0;
   for (uint64_t seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
-    const ir::Graph graph = testing::random_graph(seed, {.steps = 20, .gradients = seed % 2 == 1});
+    const ir::Graph graph = testing::random_graph(
+        seed, {.steps = 20, .gradients = seed % 2 == 1, .training = seed % 3 == 0});
     const Mesh mesh =
         Mesh::parse(std::vector<const char*>{"a=2", "a=2,b=2", "a=3,b=2", "b=4"}.at(seed % 4));
     const PartitionOptions options{.mesh = mesh, .inputs = random_places(graph, mesh, seed)};
