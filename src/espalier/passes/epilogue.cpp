@@ -25,9 +25,8 @@ bool is_zero(const ir::Graph& graph, Value v) {
 
 }  // namespace
 
-std::optional<Epilogue> match_epilogue(const ir::Graph& graph, int32_t result,
-                                       const std::function<bool(int32_t)>& inner) {
-  const std::vector<int32_t> uses = graph.use_counts();
+std::optional<Epilogue> match_epilogue(const ir::Graph& graph, const std::vector<int32_t>& uses,
+                                       int32_t result, const std::function<bool(int32_t)>& inner) {
   Epilogue found;
   found.dtype = graph.node(result).types[0].dtype;
   Value v{result, 0};

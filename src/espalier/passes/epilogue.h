@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "espalier/ir/builder.h"
 
@@ -18,9 +19,10 @@ struct Epilogue {
 };
 
 /// Matches convert(relu(add(dot, broadcast(bias)))) ending at node `result`, where any of the three
-/// may be missing and the dot has no other use. `inner` says which nodes exist for this alone.
-std::optional<Epilogue> match_epilogue(const ir::Graph& graph, int32_t result,
-                                       const std::function<bool(int32_t)>& inner);
+/// may be missing and the dot has no other use. `inner` says which nodes exist for this alone;
+/// `uses` are the graph's use counts.
+std::optional<Epilogue> match_epilogue(const ir::Graph& graph, const std::vector<int32_t>& uses,
+                                       int32_t result, const std::function<bool(int32_t)>& inner);
 
 ir::Value add_epilogue_matmul(const ir::Graph& graph, const Epilogue& epilogue,
                               const ir::Rewriter& rewriter, ir::Builder& out);

@@ -62,6 +62,7 @@ class Fuser {
         rewriter_(graph, out),
         out_(out),
         merge_(merge),
+        uses_(graph.use_counts()),
         stored_(graph.nodes().size(), 0) {}
 
   void run() {
@@ -172,7 +173,7 @@ class Fuser {
     }
     if (results.empty()) return;
     if (merge_ && results.size() == 1) {
-      const auto epilogue = match_epilogue(graph_, results[0], [&](int32_t id) {
+      const auto epilogue = match_epilogue(graph_, uses_, results[0], [&](int32_t id) {
         return clusters_.of(id) == cluster && !stored_[static_cast<size_t>(id)];
       });
       // A bias that only loops compute again is not stored: then this stays a loop too.
@@ -262,6 +263,7 @@ class Fuser {
   ir::Rewriter rewriter_;
   ir::Builder& out_;
   bool merge_;
+  std::vector<int32_t> uses_;
   std::vector<char> stored_;
 };
 

@@ -2,6 +2,7 @@
 #include "espalier/plan/updates.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace espalier::plan {
 namespace {
@@ -83,6 +84,8 @@ bool update_in_place(Program& program, const Location& made, const Location& sta
 void hoist_updates(Program& program) {
   constexpr int64_t kScalar = 8;  // bytes
   std::vector<Step>& steps = program.steps;
+  std::vector<size_t> order(steps.size());  // steps are large: their numbers move
+  std::iota(order.begin(), order.end(), size_t{0});
   for (size_t s = 0; s < steps.size(); ++s) {
     bool updates = false;
     bool scalars = steps[s].kind == StepKind::loop;
@@ -93,11 +96,15 @@ void hoist_updates(Program& program) {
     }
     if (!updates && !scalars) continue;
     size_t to = s;
-    while (to > 0 && independent(program, steps[to - 1], steps[s])) --to;
-    std::rotate(steps.begin() + static_cast<std::ptrdiff_t>(to),
-                steps.begin() + static_cast<std::ptrdiff_t>(s),
-                steps.begin() + static_cast<std::ptrdiff_t>(s) + 1);
+    while (to > 0 && independent(program, steps[order[to - 1]], steps[s])) --to;
+    std::rotate(order.begin() + static_cast<std::ptrdiff_t>(to),
+                order.begin() + static_cast<std::ptrdiff_t>(s),
+                order.begin() + static_cast<std::ptrdiff_t>(s) + 1);
   }
+  std::vector<Step> moved;
+  moved.reserve(steps.size());
+  for (const size_t s : order) moved.push_back(std::move(steps[s]));
+  steps = std::move(moved);
 }
 
 }  // namespace espalier::plan
