@@ -5,6 +5,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/tensor/dtype_names.h"
 #include "espalier/train/cache_dir.h"
 
 namespace espalier::cli {
@@ -31,7 +32,7 @@ void ModelFlags::add_to(CLI::App& app, train::ByteLmOptions& o) {
 void ModelFlags::from(const train::ByteLmOptions& o) {
   model = o.variant == models::ByteLmVariant::library ? "library" : "handcraft";
   init = o.model.init == nn::InitScheme::torch ? "torch" : "jax";
-  dtype = train::long_name(o.compile.compute_dtype);
+  dtype = long_name(o.compile.compute_dtype);
 }
 
 void ModelFlags::take(train::ByteLmOptions& o) const {

@@ -46,8 +46,8 @@ struct BertConfig {
 /// and sizes that cannot be; `unsupported`, naming all of them, for options this model lacks.
 BertConfig parse_bert_config(std::string_view json, std::string_view label);
 BertConfig read_bert_config(const std::filesystem::path& path);
-/// config.json as `transformers` reads it.
-std::string bert_config_json(const BertConfig& config);
+/// config.json as `transformers` reads it; `dtype` is that of the weights beside it.
+std::string bert_config_json(const BertConfig& config, DType dtype = DType::f32);
 
 struct BertEmbeddings : nn::Module<BertEmbeddings> {
   nn::Embedding word_embeddings;        // [vocab, hidden]

@@ -5,6 +5,7 @@
 #include "espalier/io/file.h"
 #include "espalier/models/bert.h"
 #include "espalier/models/config_reader.h"
+#include "espalier/tensor/dtype_names.h"
 
 namespace espalier::models {
 namespace {
@@ -55,13 +56,14 @@ BertConfig read_bert_config(const std::filesystem::path& path) {
   return parse_bert_config(io::read_text(path, kConfigLimit, {.stage = "bert"}), path.string());
 }
 
-std::string bert_config_json(const BertConfig& c) {
+std::string bert_config_json(const BertConfig& c, DType dtype) {
   std::string_view activation;
   for (const auto& [name, value] : kActivations) {
     if (value == c.hidden_act && activation.empty()) activation = name;
   }
   const Json json{{"architectures", {"BertForMaskedLM"}},
                   {"model_type", "bert"},
+                  {"dtype", std::string(long_name(dtype))},
                   {"vocab_size", c.vocab_size},
                   {"hidden_size", c.hidden_size},
                   {"num_hidden_layers", c.num_hidden_layers},

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "espalier/tensor/dtype_names.h"
+
 namespace espalier {
 namespace {
 struct Row {
@@ -22,6 +24,8 @@ constexpr std::array<Row, 8> kRows{{{DType::f32, "f32", "float32"},
 }  // namespace
 
 std::string_view name(DType dtype) { return kRows[static_cast<size_t>(dtype)].name; }
+
+std::string_view long_name(DType dtype) { return kRows[static_cast<size_t>(dtype)].long_name; }
 
 std::optional<DType> parse_dtype(std::string_view text) {
   for (const Row& row : kRows) {

@@ -13,6 +13,7 @@
 #include "espalier/base/text.h"
 #include "espalier/base/version.h"
 #include "espalier/io/atomic.h"
+#include "espalier/tensor/dtype_names.h"
 #include "espalier/train/byte_lm_report.h"
 #include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/data.h"

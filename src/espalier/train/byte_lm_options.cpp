@@ -5,6 +5,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/tensor/dtype_names.h"
 
 namespace espalier::train {
 namespace {
@@ -198,19 +199,6 @@ DType parse_compute_dtype(std::string_view text) {
   const std::vector<std::string> known{"float32", "bfloat16", "float16"};
   fail(ErrorKind::user, "train", "--dtype {} is none of {}{}", text, fmt::join(known, ", "),
        nearest_hint(text, known));
-}
-
-std::string_view long_name(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "float32";
-    case DType::bf16:
-      return "bfloat16";
-    case DType::f16:
-      return "float16";
-    default:
-      return name(dtype);
-  }
 }
 
 std::string flops_text(const models::ByteLmConfig& m) {

@@ -75,8 +75,6 @@ models::ByteLmConfig read_config(const LoadedCheckpoint& loaded);
 
 /// "float32", "bfloat16", "float16" and the short names; throws `user` for others.
 DType parse_compute_dtype(std::string_view text);
-/// The long names, as the flags write them.
-std::string_view long_name(DType dtype);
 
 /// "40.47 GFLOP per sequence = ...": the count behind shares of the peak, in words.
 std::string flops_text(const models::ByteLmConfig& model);

@@ -5,6 +5,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/tensor/convert.h"
 
 namespace espalier::train {
 
@@ -16,11 +17,7 @@ void copy_values(const HostTensor& from, HostTensor to, std::string_view what) {
   ESPALIER_CHECK(from.shape() == to.shape(), ErrorKind::user, "step",
                  "{}{} does not fit {}{} at {}", name(from.dtype()), from.shape().str(),
                  name(to.dtype()), to.shape().str(), what);
-  if (from.dtype() == to.dtype()) {
-    std::memcpy(to.data(), from.data(), static_cast<size_t>(to.bytes()));
-    return;
-  }
-  for (int64_t i = 0; i < to.numel(); ++i) to.set(i, from.get(i));
+  convert_values(from, 0, to);
 }
 
 Step::Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options)
