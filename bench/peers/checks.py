@@ -180,6 +180,146 @@ def check_eval(args):
     print(f"{got:.6f} against PyTorch's {want:.6f}")
 
 
+def masked_lm(folder, dtype):
+    """transformers' model, which must find every tensor that it has in the folder and know every one that is there."""
+    from transformers import BertForMaskedLM
+
+    model, report = BertForMaskedLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        need(not report.get(kind), f"{folder}: {kind} {report.get(kind)}")
+    return model.eval()
+
+
+def masked_lm_logits(model, expected):
+    import torch
+
+    with torch.no_grad():
+        ids, mask = (torch.from_numpy(expected[name]) for name in ("input_ids", "attention_mask"))
+        return model(input_ids=ids, attention_mask=mask).logits.double().numpy(), expected["attention_mask"] != 0
+
+
+def check_folders(args):
+    """Folders that we save open in transformers, with the logits of the original; and those of transformers open here."""
+    import torch
+
+    expected = load_file(args.folder / "expected.safetensors")
+    with tempfile.TemporaryDirectory() as made:
+        made = pathlib.Path(made)
+
+        def convert(source, name, *options):
+            command = [args.espalier, "convert", str(source), str(made / name), *options]
+            done = subprocess.run(command, capture_output=True, text=True)
+            need(done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+            return made / name
+
+        convert(args.folder, "single")
+        convert(args.folder, "shards", "--max-shard-size", "4KB")
+        convert(args.folder, "half", "--dtype", "bfloat16")
+        convert(args.folder, "half-shards", "--dtype", "bfloat16", "--max-shard-size", "2KB")
+        need(len(list((made / "shards").glob("model-*.safetensors"))) > 2, "4 KB shards are not several files")
+        largest = 0.0
+        for name in ("single", "shards"):
+            logits, seen = masked_lm_logits(masked_lm(made / name, torch.float64), expected)
+            largest = max(largest, relative(logits[seen], expected["logits"][seen]))
+        need(largest < 1e-6, f"logits in float64 differ by {largest:.3g}")
+
+        original = masked_lm(made / "single", torch.float32).state_dict()
+        rounded = {name: value.bfloat16() for name, value in original.items() if value.is_floating_point()}
+        for name in ("half", "half-shards"):
+            model = masked_lm(made / name, "auto")
+            need(model.dtype == torch.bfloat16, f"{name} opens as {model.dtype}")
+            for tensor, value in rounded.items():
+                need(torch.equal(model.state_dict()[tensor], value), f"{name}: {tensor} is not the rounded original")
+
+        # What transformers writes comes back unchanged.
+        model = masked_lm(made / "single", torch.float32)
+        for name, size in (("theirs", "5GB"), ("their-shards", "4KB")):
+            model.save_pretrained(made / name, max_shard_size=size)
+            again = load_file(convert(made / name, name + "-again") / "model.safetensors")
+            for tensor, value in again.items():
+                need(numpy.array_equal(value, original[tensor].numpy()), f"{name}: {tensor} has changed")
+    print(f"single, sharded, bfloat16; logits differ by {largest:.3g}")
+
+
+def check_bert(args):
+    """The BERT benchmark's peers: transformers and Equinox have the same loss on the same weights."""
+    import jax
+    import jax.numpy as jnp
+    import torch
+
+    import bert_peer
+    import equinox_bert
+    import torch_bert
+
+    jax.config.update("jax_platforms", "cpu")
+    sizes = ["--layers", "2", "--hidden", "64", "--batch", "2", "--seq", "24", "--attention"]
+    ids, rows, labels = next(bert_peer.batches(torch_bert.parser.parse_args([*sizes, "eager"])))
+    everywhere = numpy.full(ids.size, -100)
+    everywhere[rows] = labels
+    losses = {}
+    for attention in ("eager", "fused"):
+        theirs = torch_bert.build(torch_bert.parser.parse_args([*sizes, attention]))
+        if losses:
+            theirs.load_state_dict(state)
+        state = theirs.state_dict()
+        with torch.no_grad():
+            ids_there, labels_there = torch.from_numpy(ids), torch.from_numpy(everywhere.reshape(ids.shape))
+            losses[f"torch {attention}"] = theirs(input_ids=ids_there, labels=labels_there).loss.item()
+        model = equinox_bert.build(equinox_bert.parser.parse_args([*sizes, attention]), jax.random.key(0))
+        model = equinox_weights(model, {name: value.numpy() for name, value in state.items()})
+        batch = (jnp.asarray(part, "int32") for part in (ids, rows, labels))
+        losses[f"equinox {attention}"] = float(model.loss(*batch, jax.random.key(1)))
+    spread = max(losses.values()) - min(losses.values())
+    need(spread < 1e-4, f"losses differ: {losses}")
+    print(f"losses {', '.join(f'{name} {loss:.5f}' for name, loss in losses.items())}")
+
+
+def equinox_weights(model, state):
+    """The Equinox peer's model with the weights of transformers'."""
+    import dataclasses
+
+    import jax.numpy as jnp
+
+    def copy(module, **names):
+        fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
+        made = object.__new__(type(module))
+        for field, value in {**fields, **names}.items():
+            object.__setattr__(made, field, value)
+        return made
+
+    def filled(module, name):
+        return copy(module, weight=jnp.asarray(state[f"{name}.weight"]), bias=jnp.asarray(state[f"{name}.bias"]))
+
+    layers = []
+    for i, layer in enumerate(model.layers):
+        at = f"bert.encoder.layer.{i}"
+        layers.append(
+            copy(
+                layer,
+                query=filled(layer.query, f"{at}.attention.self.query"),
+                key=filled(layer.key, f"{at}.attention.self.key"),
+                value=filled(layer.value, f"{at}.attention.self.value"),
+                output=filled(layer.output, f"{at}.attention.output.dense"),
+                output_norm=filled(layer.output_norm, f"{at}.attention.output.LayerNorm"),
+                up=filled(layer.up, f"{at}.intermediate.dense"),
+                down=filled(layer.down, f"{at}.output.dense"),
+                down_norm=filled(layer.down_norm, f"{at}.output.LayerNorm"),
+            )
+        )
+    embeddings, head = "bert.embeddings", "cls.predictions"
+    return copy(
+        model,
+        words=jnp.asarray(state[f"{embeddings}.word_embeddings.weight"]),
+        positions=jnp.asarray(state[f"{embeddings}.position_embeddings.weight"]),
+        types=jnp.asarray(state[f"{embeddings}.token_type_embeddings.weight"]),
+        norm=filled(model.norm, f"{embeddings}.LayerNorm"),
+        layers=layers,
+        transform=filled(model.transform, f"{head}.transform.dense"),
+        transform_norm=filled(model.transform_norm, f"{head}.transform.LayerNorm"),
+        bias=jnp.asarray(state[f"{head}.bias"]),
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -189,10 +329,13 @@ def main():
         ("events", check_events),
         ("checkpoint", check_checkpoint),
         ("eval", check_eval),
+        ("folders", check_folders),
+        ("bert", check_bert),
     ):
         command = commands.add_parser(name, help=function.__doc__)
-        command.add_argument("folder", type=pathlib.Path)
-        if name == "eval":
+        if name != "bert":
+            command.add_argument("folder", type=pathlib.Path)
+        if name in ("eval", "folders"):
             command.add_argument("espalier")
         command.set_defaults(function=function)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the peers of the byte-LM benchmark share: options, data, the count of operations, the line they print."""
+"""What the peers of the benchmarks share: options, data, the count of operations, the line they print."""
 
 import argparse
 import json
@@ -84,12 +84,12 @@ def batches(args):
             yield sequences[order[start : start + args.batch]].astype(numpy.int64)
 
 
-def measure(args, step):
+def measure(args, step, stream=None):
     """Runs step(batch) -> loss as a float; returns seconds of the first step, of each measured step, and the losses.
 
     Reading the loss in every step costs nothing here: a CPU has no queue to run ahead of.
     """
-    stream = batches(args)
+    stream = stream or batches(args)
     seconds, losses = [], []
     for _ in range(max(1, args.warmup) + args.steps):
         batch = next(stream)
@@ -106,14 +106,17 @@ def median(values):
 
 
 def print_result(args, peer, version, first_seconds, step_seconds, losses):
+    per_sequence = gflop_per_sequence(args.num_layer, args.width, args.ffn, args.seq_len)
+    about = {"bench": "byte-lm", "model": args.model, "peer": peer, "version": version}
+    print_line(args, about, per_sequence, first_seconds, step_seconds, losses)
+
+
+def print_line(args, about, gflop_of_sequence, first_seconds, step_seconds, losses):
+    """`about`: bench, model, peer, version and what else describes the run."""
     typical = median(step_seconds)
     rates = [args.batch / seconds for seconds in step_seconds]
-    per_sequence = gflop_per_sequence(args.num_layer, args.width, args.ffn, args.seq_len)
     result = {
-        "bench": "byte-lm",
-        "model": args.model,
-        "peer": peer,
-        "version": version,
+        **about,
         "dtype": args.dtype,
         "compile": args.compile,
         "flash": args.flash,
@@ -122,7 +125,7 @@ def print_result(args, peer, version, first_seconds, step_seconds, losses):
         "sequences_per_second": args.batch / typical,
         "sequences_per_second_min": min(rates),
         "sequences_per_second_max": max(rates),
-        "gflops": per_sequence * args.batch / typical,
+        "gflops": gflop_of_sequence * args.batch / typical,
         "peak_gflops": None,
         "share_of_peak": None,
         "compile_seconds_cold": max(0.0, first_seconds - typical),
@@ -136,7 +139,8 @@ def print_result(args, peer, version, first_seconds, step_seconds, losses):
         print(json.dumps(result), flush=True)
     else:
         print(
-            f"{peer} {version} {args.model} {args.dtype} compile {args.compile} flash {args.flash} batch {args.batch}: "
+            f"{result['peer']} {result['version']} {result['model']} {args.dtype} compile {args.compile} flash {args.flash} "
+            f"batch {args.batch}: "
             f"{result['sequences_per_second']:.3f} sequences/s ({min(rates):.3f} to {max(rates):.3f}), "
             f"{result['gflops']:.1f} GFLOP/s, compile {result['compile_seconds_cold']:.1f} s, "
             f"{result['memory_peak_bytes'] / 1e9:.2f} GB, loss {losses[0]:.3f} to {losses[-1]:.3f}"

@@ -24,6 +24,7 @@ void add_generate(Program& program);
 void add_eval(Program& program);
 void add_dump(Program& program);
 void add_check(Program& program);
+void add_convert(Program& program);
 void add_curves(Program& program);
 void add_tokenize(Program& program);
 void add_vocab(Program& program);
@@ -31,6 +32,9 @@ void add_peak(Program& program);
 void add_bench(Program& program);
 void add_plan(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
+void add_bench_bert(Program& program, CLI::App& bench);
+void add_bench_init(Program& program, CLI::App& bench);
+void add_bench_overhead(Program& program, CLI::App& bench);
 
 /// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
 std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
     cli::add_eval(program);
     cli::add_dump(program);
     cli::add_check(program);
+    cli::add_convert(program);
     cli::add_curves(program);
     cli::add_tokenize(program);
     cli::add_vocab(program);

@@ -1,56 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/train/bench.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "espalier/backend/cpu/peak/peak.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
-#include "espalier/io/file.h"
+#include "espalier/tensor/dtype_names.h"
+#include "espalier/train/bench_step.h"
 #include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/corpus.h"
 #include "espalier/train/data.h"
-#include "espalier/train/memory.h"
 
 namespace espalier::train {
 namespace {
-
-namespace fs = std::filesystem;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-/// An empty folder, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "espalier-bench-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) {
-      io::fail_errno(errno, {.stage = "bench", .next_step = "set TMPDIR to a folder you can write"},
-                     "cannot make a folder", name);
-    }
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string path() const { return path_.string(); }
-
- private:
-  fs::path path_;
-};
 
 ByteLmOptions step_options(const BenchOptions& options, const BenchSetting& setting,
                            const std::string& cache_dir) {
@@ -67,56 +31,34 @@ ByteLmOptions step_options(const BenchOptions& options, const BenchSetting& sett
   return o;
 }
 
-/// Seconds from the model's code to something that runs: tracing and compiling.
-double compile_seconds(std::optional<Step>& step, const ByteLmOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
-  step.emplace(byte_lm_train_step(options));
-  step->compile();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-void run_steps(Step& step, const BenchOptions& options, BenchResult& result) {
-  const ByteSequences sequences(builtin_corpus(), options.model.seq_len, options.seed);
-  std::vector<uint8_t> batch(static_cast<size_t>(options.batch * options.model.seq_len));
-  std::vector<double> seconds, host;
-  for (int64_t i = 0; i < options.warmup + options.steps; ++i) {
-    sequences.fill(i * options.batch, options.batch, batch);
-    step.set_batch("bytes", batch.data());
-    const auto start = std::chrono::steady_clock::now();
-    step.run();
-    const auto end = std::chrono::steady_clock::now();
-    if (i == 0) result.loss_first = step.loss();
-    if (i < options.warmup) continue;
-    seconds.push_back(std::chrono::duration<double>(end - start).count());
-    host.push_back(step.executable().host_seconds_last_run());
-  }
-  result.loss_last = step.loss();
-  const auto batch_size = static_cast<double>(options.batch);
-  result.step_seconds = median(seconds);
-  result.sequences_per_second = batch_size / result.step_seconds;
-  result.sequences_per_second_min = batch_size / *std::max_element(seconds.begin(), seconds.end());
-  result.sequences_per_second_max = batch_size / *std::min_element(seconds.begin(), seconds.end());
-  result.host_us_per_step = median(host) * 1e6;
-}
-
 BenchResult bench_one(const BenchOptions& options, const BenchSetting& setting,
                       const cpu::ArithmeticPeak& peak) {
-  BenchResult result{.setting = setting, .batch = options.batch};
-  const TemporaryFolder cache;
-  const ByteLmOptions step_of = step_options(options, setting, cache.path());
-  std::optional<Step> step;
-  result.compile_seconds_cold = compile_seconds(step, step_of);
-  // What the code generator took stays with the process and is not the run's memory.
-  step.reset();
-  release_free_memory();
-  const int64_t before = resident_bytes();
-  const bool counted = reset_peak_resident();
-  result.compile_seconds_cached = compile_seconds(step, step_of);
-  result.memory_predicted_bytes = step->executable().stats().predicted_bytes;
-  step->initialize(options.seed);
-  run_steps(*step, options, result);
-  result.memory_peak_bytes = (counted ? peak_resident_bytes() : resident_bytes()) - before;
+  const ByteSequences sequences(builtin_corpus(), options.model.seq_len, options.seed);
+  std::vector<uint8_t> batch(static_cast<size_t>(options.batch * options.model.seq_len));
+  const StepTimes times = bench_step(
+      [&](const std::string& cache_dir) {
+        return byte_lm_train_step(step_options(options, setting, cache_dir));
+      },
+      [&](Step& step, int64_t i) {
+        sequences.fill(i * options.batch, options.batch, batch);
+        step.set_batch("bytes", batch.data());
+      },
+      {.steps = options.steps, .warmup = options.warmup, .seed = options.seed});
 
+  BenchResult result{.setting = setting, .batch = options.batch};
+  const auto batch_size = static_cast<double>(options.batch);
+  const auto [least, most] = std::minmax_element(times.seconds.begin(), times.seconds.end());
+  result.step_seconds = times.step_seconds;
+  result.sequences_per_second = batch_size / times.step_seconds;
+  result.sequences_per_second_min = batch_size / *most;
+  result.sequences_per_second_max = batch_size / *least;
+  result.compile_seconds_cold = times.compile_seconds_cold;
+  result.compile_seconds_cached = times.compile_seconds_cached;
+  result.host_us_per_step = times.host_us_per_step;
+  result.memory_predicted_bytes = times.memory_predicted_bytes;
+  result.memory_peak_bytes = times.memory_peak_bytes;
+  result.loss_first = times.loss_first;
+  result.loss_last = times.loss_last;
   result.gflops = models::byte_lm_train_flops(options.model) * result.sequences_per_second * 1e-9;
   result.peak_gflops = peak.peak() * 1e-9;
   result.peak_how = peak.how;
@@ -133,9 +75,8 @@ std::string variant_name(const BenchSetting& setting) {
 std::vector<BenchResult> bench_byte_lm(const BenchOptions& options,
                                        const std::vector<BenchSetting>& settings,
                                        const std::function<void(const BenchResult&)>& done) {
-  ESPALIER_CHECK(options.steps > 0 && options.warmup >= 0 && options.batch > 0, ErrorKind::user,
-                 "bench", "--steps {} and --batch {} must be positive, --warmup {} not negative",
-                 options.steps, options.batch, options.warmup);
+  ESPALIER_CHECK(options.batch > 0, ErrorKind::user, "bench", "--batch {} must be positive",
+                 options.batch);
   const cpu::PeakReport peak = cpu::measure_peak(
       {.threads = options.threads, .seconds = options.peak_seconds, .memory = false});
   std::vector<BenchResult> results;

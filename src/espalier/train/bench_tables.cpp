@@ -9,6 +9,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/io/file.h"
+#include "espalier/tensor/dtype_names.h"
 #include "espalier/train/bench.h"
 
 namespace espalier::train {
@@ -100,7 +101,7 @@ std::vector<PeerRow> read_peers(const std::string& path) {
     if (!line.starts_with("{")) continue;
     try {
       const auto object = nlohmann::json::parse(line);
-      if (!object.contains("peer")) continue;
+      if (!object.contains("peer") || object.value("bench", "byte-lm") != "byte-lm") continue;
       const auto flag = [&](const char* name) {
         return object.at(name).is_boolean() ? object.at(name).get<bool>()
                                             : object.at(name).get<int>() != 0;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <map>
+#include <unordered_map>
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/backend/cpu/exec/kernel.h"
@@ -85,7 +86,10 @@ class CpuExecutable final : public Executable {
     stats_.state_bytes = program_.state_bytes;
     stats_.predicted_bytes = program_.arena_bytes + program_.state_bytes;
     memory_ = std::make_unique<ProgramMemory>(program_);
-    for (const auto& [name, buffer] : program_.inputs) input_names_.push_back(name);
+    for (const auto& [name, buffer] : program_.inputs) {
+      input_indices_.emplace(name, static_cast<int32_t>(input_names_.size()));
+      input_names_.push_back(name);
+    }
     find_external_readers();
     seconds_.assign(kernels_.size(), 0.0);
     started_.assign(kernels_.size(), 0.0);
@@ -94,9 +98,8 @@ class CpuExecutable final : public Executable {
   }
 
   int32_t input_index(std::string_view name) const override {
-    for (size_t i = 0; i < input_names_.size(); ++i) {
-      if (input_names_[i] == name) return static_cast<int32_t>(i);
-    }
+    const auto found = input_indices_.find(std::string(name));
+    if (found != input_indices_.end()) return found->second;
     fail(ErrorKind::user, "executable", "no input \"{}\"{}", name,
          nearest_hint(name, input_names_));
   }
@@ -269,6 +272,7 @@ class CpuExecutable final : public Executable {
   std::vector<std::unique_ptr<Kernel>> kernels_;
   std::unique_ptr<ProgramMemory> memory_;
   std::vector<std::string> input_names_;
+  std::unordered_map<std::string, int32_t> input_indices_;  // of input_names_
   std::vector<size_t> external_readers_;
   bool bound_ = false;
   bool moved_ = false;
