@@ -96,6 +96,12 @@ class OpCases {
           return Out{dropout(x[0], 0.3, {x[1], x[2]})};
         },
         "dropout");
+    row(
+        Op::random_uniform, {real({3, 7}), seed(), seed(), seed()},
+        [](In x) {
+          return Out{dropout(x[0], 0.3, {x[1], x[2], x[3]})};
+        },
+        "dropout in part of a batch");
   }
 
   void movement() {
@@ -208,7 +214,7 @@ class OpCases {
     int64_t queries, keys, heads, key_heads, size;
   };
   void attention_row(const AttentionSizes& n, const AttentionOptions& options, bool key_mask,
-                     bool segments, const std::string& note) {
+                     bool segments, const std::string& note, bool part = false) {
     std::vector<Operand> in{real({2, n.queries, n.heads, n.size}),
                             real({2, n.keys, n.key_heads, n.size}),
                             real({2, n.keys, n.key_heads, n.size})};
@@ -218,7 +224,8 @@ class OpCases {
       in.push_back(index(DType::i32, {2, n.keys}, 2));
     }
     if (options.dropout > 0.0) in.insert(in.end(), {seed(), seed()});
-    const auto build = [options, key_mask, segments](In x) {
+    if (part) in.push_back(seed());
+    const auto build = [options, key_mask, segments, part](In x) {
       AttentionOptions filled = options;
       size_t next = 3;
       if (key_mask) filled.key_mask = x[next++];
@@ -227,6 +234,7 @@ class OpCases {
         filled.segments_k = x[next++];
       }
       if (options.dropout > 0.0) filled.rng = {x[next], x[next + 1]};
+      if (part) filled.rng.part = x[next + 2];
       const Tensor out = scaled_dot_product_attention(x[0], x[1], x[2], filled);
       return Out{out};
     };
@@ -245,6 +253,8 @@ class OpCases {
     attention_row({3, 5, 2, 1, 2}, plain, true, false, "key mask");
     attention_row({4, 5, 2, 1, 2}, plain, false, true, "segments");
     attention_row({3, 4, 2, 2, 2}, {.dropout = 0.4}, false, false, "dropout");
+    attention_row({3, 4, 2, 2, 2}, {.dropout = 0.4}, false, false, "dropout in part of a batch",
+                  true);
     attention_row({4, 4, 4, 2, 3}, {.causal = true, .dropout = 0.25}, true, true, "everything");
   }
 

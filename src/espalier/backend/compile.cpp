@@ -8,7 +8,8 @@
 
 namespace espalier {
 
-std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options) {
+std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options,
+                                    const StateViews& shared) {
   static const std::vector<std::string> kBackends{"cpu", "interp", "interp-f32"};
   for (const ir::Node& node : graph.nodes()) {
     ESPALIER_CHECK(!ir::needs_mesh(node), ErrorKind::unsupported, "compile",
@@ -16,11 +17,17 @@ std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions
                    "interp::evaluate_on_mesh runs all of them in one process",
                    ir::name(node.op), node.scope, options.backend);
   }
-  if (options.backend == "cpu") return cpu::make_cpu_executable(graph, options);
-  if (options.backend == "interp") return make_interp_executable(graph, options, false);
-  if (options.backend == "interp-f32") return make_interp_executable(graph, options, true);
+  if (options.backend == "cpu") return cpu::make_cpu_executable(graph, options, shared);
+  if (options.backend == "interp") return make_interp_executable(graph, options, false, shared);
+  if (options.backend == "interp-f32") return make_interp_executable(graph, options, true, shared);
   fail(ErrorKind::user, "compile", "no backend \"{}\"{}", options.backend,
        nearest_hint(options.backend, kBackends));
+}
+
+void check_shared(std::string_view name, const ir::TensorType& wanted, const HostTensor& shared) {
+  ESPALIER_CHECK(shared.dtype() == wanted.dtype && shared.shape() == wanted.shape, ErrorKind::user,
+                 "compile", "the shared state {} is {}{} where {} is needed", name,
+                 espalier::name(shared.dtype()), shared.shape().str(), wanted.str());
 }
 
 }  // namespace espalier

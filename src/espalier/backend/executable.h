@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -78,6 +79,8 @@ class Executable {
   /// A result that replaces no input; valid until the next run.
   virtual HostTensor output(std::string_view name) const = 0;
   virtual void run() = 0;
+  /// Gives memory that only a run needs back to the system until the next one; outputs are gone.
+  virtual void rest() {}
 
   virtual const CompileStats& stats() const = 0;
   /// Host seconds spent in the last `run` outside kernels (and outside oneDNN's execute).
@@ -87,9 +90,18 @@ class Executable {
   virtual std::vector<ProfileEvent> last_events() const = 0;
 };
 
+/// Memory of another executable's "parameter" and "state" inputs, by name.
+using StateViews = std::map<std::string, HostTensor, std::less<>>;
+
 /// Compiles a whole step. Inputs of role "parameter" and "state" become buffers of the executable,
-/// zero at first; outputs with an alias replace them in place.
-std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options);
+/// zero at first; outputs with an alias replace them in place. Those named in `shared` use that
+/// memory instead: several executables work on one state, one at a time. Where one of them updates
+/// parameters, the others leave out the pass "prepack", or state() is asked for in between.
+std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options,
+                                    const StateViews& shared = {});
+
+/// Throws `user` unless a shared state has the type that an input needs.
+void check_shared(std::string_view name, const ir::TensorType& wanted, const HostTensor& shared);
 
 /// Text of a stage of the pipeline: "traced", any pass name, "fused", "program".
 std::string dump_stage(const ir::Graph& graph, const CompileOptions& options,

@@ -19,11 +19,15 @@ DType held_as(DType dtype) { return is_float(dtype) ? DType::f64 : dtype; }
 
 class InterpExecutable : public Executable {
  public:
-  InterpExecutable(const ir::Graph& graph, bool round_f32) : graph_(graph), round_f32_(round_f32) {
+  InterpExecutable(const ir::Graph& graph, bool round_f32, const StateViews& shared)
+      : graph_(graph), round_f32_(round_f32) {
     for (int32_t id : graph_.inputs()) {
       const ir::Node& node = graph_.node(id);
       Input input{node.attrs.text(Attr::name), node.attrs.text(Attr::role), id, node.types[0], {}};
-      if (input.kept()) {
+      if (const auto at = shared.find(input.name); input.kept() && at != shared.end()) {
+        check_shared(input.name, {held_as(input.type.dtype), input.type.shape}, at->second);
+        input.state = at->second;
+      } else if (input.kept()) {
         input.state = HostTensor(held_as(input.type.dtype), input.type.shape);
         stats_.state_bytes += input.state.bytes();
       }
@@ -137,12 +141,13 @@ class InterpExecutable : public Executable {
 }  // namespace
 
 std::unique_ptr<Executable> make_interp_executable(const ir::Graph& graph,
-                                                   const CompileOptions& options, bool round_f32) {
+                                                   const CompileOptions& options, bool round_f32,
+                                                   const StateViews& shared) {
   if (options.compute_dtype != DType::f32) {
     const ir::Graph narrow = passes::precision(graph, {.compute_dtype = options.compute_dtype});
-    return std::make_unique<InterpExecutable>(narrow, round_f32);
+    return std::make_unique<InterpExecutable>(narrow, round_f32, shared);
   }
-  return std::make_unique<InterpExecutable>(graph, round_f32);
+  return std::make_unique<InterpExecutable>(graph, round_f32, shared);
 }
 
 }  // namespace espalier

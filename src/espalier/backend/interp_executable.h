@@ -13,6 +13,7 @@ namespace espalier {
 /// would, and so is the state. Batch inputs keep their dtypes. Of the passes only `precision` runs,
 /// where the options ask for another type than f32.
 std::unique_ptr<Executable> make_interp_executable(const ir::Graph& graph,
-                                                   const CompileOptions& options, bool round_f32);
+                                                   const CompileOptions& options, bool round_f32,
+                                                   const StateViews& shared = {});
 
 }  // namespace espalier

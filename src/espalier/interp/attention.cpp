@@ -47,6 +47,7 @@ class Attention {
         first_batch_ = piece->first[0];
         first_head_ = piece->first[1];
       }
+      if (next + 2 < call.node.inputs.size()) first_ = word(next + 2);
     }
   }
 
@@ -74,7 +75,7 @@ class Attention {
   double dropout(int64_t b, int64_t h, int64_t i, int64_t j) const {
     if (!key_) return 1.0;
     const int64_t whole_row = ((first_batch_ + b) * whole_heads_ + first_head_ + h) * queries + i;
-    const auto element = static_cast<uint64_t>(whole_row * keys + j);
+    const auto element = first_ + static_cast<uint64_t>(whole_row * keys + j);
     return rng_uniform(*key_, element) < static_cast<float>(rate_) ? 0.0 : 1.0 / (1.0 - rate_);
   }
 
@@ -98,6 +99,7 @@ class Attention {
   const Elements* segments_k_ = nullptr;
   std::optional<RngKey> key_;
   int64_t whole_heads_ = 0, first_batch_ = 0, first_head_ = 0;  // of all devices
+  uint64_t first_ = 0;  // index of the first element that is drawn
 };
 
 double product(const Elements& a, size_t at_a, const Elements& b, size_t at_b, int64_t size) {

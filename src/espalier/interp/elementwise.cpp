@@ -28,16 +28,17 @@ std::vector<Elements> random_uniform(const Call& call) {
   const RngKey key = rng_key(word(call.data(0)[0]), word(call.data(1)[0]),
                              static_cast<uint64_t>(call.node.attrs.integer(Attr::id)));
   Elements out(static_cast<size_t>(call.out().shape.numel()));
+  const uint64_t first = call.node.inputs.size() > 2 ? word(call.data(2)[0]) : 0;
   const std::optional<shard::Region> piece = piece_of(call);
   if (!piece) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, i);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, first + i);
     return {std::move(out)};
   }
   const std::vector<int64_t> strides = Shape(call.node.attrs.integers(Attr::whole)).strides();
   int64_t base = 0;
   for (size_t d = 0; d < strides.size(); ++d) base += piece->first[d] * strides[d];
   const std::vector<size_t> index = offsets(call.out().shape.dims(), strides, base);
-  for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, index[i]);
+  for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, first + index[i]);
   return {std::move(out)};
 }
 

@@ -65,7 +65,7 @@ Tensor expand_cross_entropy(Tensor x, Tensor labels) {
 
 /// Optional operands of an attention node, in order.
 struct AttentionExtras {
-  Tensor key_mask, segments_q, segments_k, seed, step;
+  Tensor key_mask, segments_q, segments_k, seed, step, first;
 };
 
 AttentionExtras attention_extras(const Attrs& attrs, const std::vector<Tensor>& in) {
@@ -79,6 +79,7 @@ AttentionExtras attention_extras(const Attrs& attrs, const std::vector<Tensor>& 
   if (attrs.real_or(Attr::rate, 0.0) > 0.0) {
     extras.seed = in[next++];
     extras.step = in[next++];
+    if (next < in.size()) extras.first = in[next];
   }
   return extras;
 }
@@ -158,8 +159,9 @@ std::vector<Tensor> expand_attention(const std::vector<Tensor>& in, const Node& 
       draw.set(Attr::cut, node.attrs.text(Attr::cut));
     }
     Builder& out = q.builder();
-    const Tensor u(out, out.add(Op::random_uniform, {extras.seed.value(), extras.step.value()},
-                                std::move(draw)));
+    std::vector<Value> from{extras.seed.value(), extras.step.value()};
+    if (extras.first.defined()) from.push_back(extras.first.value());
+    const Tensor u(out, out.add(Op::random_uniform, std::move(from), std::move(draw)));
     const Tensor keep = compare(Op::ge, u, constant_like(u, round_to(DType::f32, rate)));
     p = select(keep, p * (1.0 / (1.0 - rate)), constant_like(p, 0.0));
   }

@@ -23,7 +23,7 @@ const std::vector<OpInfo>& table() {
       {Op::input, "input", 0, 0, {A::name, A::role}, {}, nullptr, kLeaf},
       {Op::constant, "constant", 0, 0, {A::value, A::dtype, A::shape}, {}, leaf_rule, kLeaf},
       {Op::iota, "iota", 0, 0, {A::axis, A::dtype, A::shape}, {}, iota_rule, kLeaf},
-      {Op::random_uniform, "random_uniform", 2, 2, {A::shape, A::id},
+      {Op::random_uniform, "random_uniform", 2, 3, {A::shape, A::id},
        {A::whole, A::cut, A::remat}, random_rule, 0},
 
       {Op::convert, "convert", 1, 1, {A::dtype}, {A::remat}, convert_rule, kUnary},
@@ -78,10 +78,10 @@ const std::vector<OpInfo>& table() {
       {Op::softmax, "softmax", 1, 1, {}, {A::remat}, softmax_rule, kComposite},
       {Op::softmax_cross_entropy, "softmax_cross_entropy", 2, 2, {}, {A::remat},
        cross_entropy_rule, kComposite},
-      {Op::attention, "attention", 3, 8, {A::scale},
+      {Op::attention, "attention", 3, 9, {A::scale},
        {A::causal, A::rate, A::id, A::key_mask, A::segments, A::dtype, A::whole, A::cut, A::remat},
        attention_rule, kComposite},
-      {Op::attention_grad, "attention_grad", 6, 11, {A::scale},
+      {Op::attention_grad, "attention_grad", 6, 12, {A::scale},
        {A::causal, A::rate, A::id, A::key_mask, A::segments, A::whole, A::cut, A::remat},
        attention_grad_rule, 0},
 

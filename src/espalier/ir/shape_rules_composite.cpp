@@ -15,8 +15,9 @@ void check_vector(const OpUse& use, size_t operand, std::string_view what) {
                  v.str(), x.str());
 }
 
-/// Checks the optional operands from `next` on: key mask, segments, seed and step; and that the
-/// probabilities [batch, heads, queries, keys] are a piece of the whole ones.
+/// Checks the optional operands from `next` on: key mask, segments, seed, step and the index of the
+/// first element that is drawn; and that the probabilities [batch, heads, queries, keys] are a
+/// piece of the whole ones.
 void check_attention_extras(const OpUse& use, size_t next) {
   const Shape& q = use.inputs[0].shape;
   const Shape& k = use.inputs[1].shape;
@@ -41,6 +42,7 @@ void check_attention_extras(const OpUse& use, size_t next) {
                    "dropout needs a random stream (attribute id)");
     take("the seed", {DType::i64, {}});
     take("the step", {DType::i64, {}});
+    if (next < use.inputs.size()) take("the first element", {DType::i64, {}});
   }
   ESPALIER_CHECK(next == use.inputs.size(), ErrorKind::user, name(use.op),
                  "{} operands, its attributes say {}", use.inputs.size(), next);

@@ -228,9 +228,14 @@ Tensor linear(Tensor x, Tensor weight) {
 
 Tensor gather(Tensor table, Tensor indices) { return add_node(Op::gather, {table, indices}); }
 
-Tensor random_uniform(Tensor seed, Tensor step, Shape shape, int64_t stream) {
-  return add_node(Op::random_uniform, {seed, step},
-                  {{Attr::shape, shape.dims()}, {Attr::id, stream}});
+Tensor random_uniform(Tensor seed, Tensor step, Shape shape, int64_t stream, Tensor first) {
+  const Attrs attrs{{Attr::shape, shape.dims()}, {Attr::id, stream}};
+  if (!first.defined()) return add_node(Op::random_uniform, {seed, step}, attrs);
+  return add_node(Op::random_uniform, {seed, step, first}, attrs);
+}
+
+Tensor RngState::first(int64_t count) const {
+  return part.defined() ? part * static_cast<double>(count) : Tensor();
 }
 
 Tensor layer_norm(Tensor x, Tensor weight, Tensor bias, double epsilon) {
@@ -248,7 +253,8 @@ Tensor dropout(Tensor x, double rate, const RngState& rng) {
   ESPALIER_CHECK(rate >= 0.0 && rate < 1.0, ErrorKind::user, "dropout", "rate {} is outside [0, 1)",
                  rate);
   if (rate == 0.0) return x;
-  const Tensor u = random_uniform(rng.seed, rng.step, x.shape(), x.builder().random_stream());
+  const Tensor u = random_uniform(rng.seed, rng.step, x.shape(), x.builder().random_stream(),
+                                  rng.first(x.shape().numel()));
   // Draws are multiples of 2^-24: the threshold must be the same f32 in every evaluation.
   const Tensor keep = compare(Op::ge, u, constant_like(u, round_to(DType::f32, rate)));
   return select(keep, x * (1.0 / (1.0 - rate)), constant_like(x, 0.0));
@@ -275,6 +281,8 @@ Tensor scaled_dot_product_attention(Tensor q, Tensor k, Tensor v, const Attentio
     attrs.set(Attr::id, q.builder().random_stream());
     inputs.push_back(options.rng.seed.value());
     inputs.push_back(options.rng.step.value());
+    const Tensor first = options.rng.first(q.size(0) * q.size(2) * q.size(1) * k.size(1));
+    if (first.defined()) inputs.push_back(first.value());
   }
   return {q.builder(), q.builder().add(Op::attention, std::move(inputs), std::move(attrs))};
 }

@@ -111,7 +111,8 @@ Tensor linear(Tensor x, Tensor weight);
 /// table [V, D], indices [...] of an integer type -> [..., D].
 Tensor gather(Tensor table, Tensor indices);
 /// Uniform f32 in [0, 1), a function of (seed, step, stream, element index); see base/rng.h.
-Tensor random_uniform(Tensor seed, Tensor step, Shape shape, int64_t stream);
+/// Indices count from `first` (i64 scalar), or from 0 where that is undefined.
+Tensor random_uniform(Tensor seed, Tensor step, Shape shape, int64_t stream, Tensor first = {});
 
 /// Composite ops over the last axis.
 Tensor layer_norm(Tensor x, Tensor weight, Tensor bias, double epsilon);
@@ -120,9 +121,14 @@ Tensor softmax(Tensor x);
 /// logits [..., V], labels [...] -> loss of each position [...]; labels outside [0, V) give 0.
 Tensor softmax_cross_entropy(Tensor logits, Tensor labels);
 
-/// Seed and step of the run, i64 scalars: what every random draw starts from.
+/// Seed and step of the run, i64 scalars: what every random draw starts from. Where the tensors of
+/// a graph are part number `part` (i64 scalar) of a batch cut along the first axis, draws are those
+/// of that part of the whole batch.
 struct RngState {
   Tensor seed, step;
+  Tensor part = {};
+  /// The index in the whole batch of the first of `count` elements; undefined: 0.
+  Tensor first(int64_t count) const;
 };
 /// Zeroes elements with probability rate and scales the others by 1/(1-rate). rate 0 is x itself.
 Tensor dropout(Tensor x, double rate, const RngState& rng);

@@ -31,7 +31,7 @@ struct Found {
   bool causal = false;
   double rate = 0.0;
   int64_t stream = 0;
-  Value seed, step;
+  Value seed, step, first;
 };
 
 class Matcher {
@@ -105,6 +105,7 @@ class Matcher {
     found.stream = random.attrs.integer(Attr::id);
     found.seed = random.inputs[0];
     found.step = random.inputs[1];
+    if (random.inputs.size() > 2) found.first = random.inputs[2];
     p = kept;
     return true;
   }
@@ -181,6 +182,7 @@ Value build(const Found& found, ir::Rewriter& rewriter, ir::Builder& out) {
     attrs.set(Attr::id, found.stream);
     inputs.push_back(rewriter[found.seed]);
     inputs.push_back(rewriter[found.step]);
+    if (found.first.defined()) inputs.push_back(rewriter[found.first]);
   }
   return out.add(Op::attention, std::move(inputs), std::move(attrs));
 }

@@ -186,7 +186,12 @@ class Lowering {
       case Op::random_uniform: {
         const int32_t seed = emit(node.inputs[0], {});
         const int32_t step = emit(node.inputs[1], {});
-        const int32_t index = emit_index(0, domain_strides(node.types[0].shape.strides(), map));
+        int32_t index = emit_index(0, domain_strides(node.types[0].shape.strides(), map));
+        if (node.inputs.size() > 2) {
+          index = push({.op = LoopOp::add,
+                        .dtype = DType::i64,
+                        .args = {index, emit(node.inputs[2], {}), -1}});
+        }
         out_.ids.push_back(node.attrs.integer(Attr::id));
         return push({.op = LoopOp::uniform,
                      .dtype = DType::f32,

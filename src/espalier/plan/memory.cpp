@@ -144,7 +144,7 @@ void measure_peak(Program& program) {
 
 void place_state(Program& program) {
   for (Buffer& b : program.buffers) {
-    if (b.kind != BufferKind::state) continue;
+    if (b.kind != BufferKind::state || b.borrowed) continue;
     b.offset = program.state_bytes;
     program.state_bytes += aligned(b.bytes);
   }
@@ -175,9 +175,9 @@ std::string Program::str() const {
   };
   for (size_t s = 0; s < steps.size(); ++s) {
     text += fmt::format("{:4} {} {}", s, name(steps[s].kind), steps[s].label);
-    for (const Location& l : steps[s].inputs) text += " " + place(l);
+    for (const Location& l : steps[s].inputs) text.append(" ").append(place(l));
     text += " ->";
-    for (const Location& l : steps[s].outputs) text += " " + place(l);
+    for (const Location& l : steps[s].outputs) text.append(" ").append(place(l));
     text += '\n';
   }
   return text;

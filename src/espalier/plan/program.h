@@ -32,7 +32,8 @@ struct Buffer {
   int32_t shares = -1;  // another buffer whose memory this one takes over (in-place result)
   int32_t first = -1;   // steps between which the contents are needed
   int32_t last = -1;
-  int64_t offset = -1;  // in the arena or the state block
+  int64_t offset = -1;    // in the arena or the state block
+  bool borrowed = false;  // state that another program keeps
 };
 
 /// A value of the graph as it lies in memory: view offsets and strides count elements.

@@ -48,12 +48,13 @@ struct AttentionParams {
   const int32_t* segments_k = nullptr;  // [batch, seq_k]  equals the query's; null = no segments
 
   /// Dropout on the probabilities: element (b, h, i, j) is dropped iff
-  /// rng_uniform(rng_key(seed, step, op_id), ((b * heads + h) * seq_q + i) * seq_k + j) < dropout;
-  /// kept ones are scaled by 1 / (1 - dropout).
+  /// rng_uniform(rng_key(seed, step, op_id), first + ((b * heads + h) * seq_q + i) * seq_k + j)
+  /// < dropout; kept ones are scaled by 1 / (1 - dropout).
   float dropout = 0.0f;
   uint64_t seed = 0;
   uint64_t step = 0;
   uint64_t op_id = 0;
+  uint64_t first = 0;
 };
 
 /// Checks sizes, dtypes and options; throws `user` or `unsupported`.

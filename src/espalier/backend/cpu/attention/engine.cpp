@@ -72,6 +72,12 @@ T* offset(T* data, int64_t elements, DType dtype) {
   return static_cast<Byte*>(data) + elements * size_of(dtype);
 }
 
+/// Dropout index of query 0 and key 0 of a head.
+uint64_t first_element(const AttentionParams& p, int64_t batch, int64_t head) {
+  return p.first + static_cast<uint64_t>(batch * p.heads + head) * static_cast<uint64_t>(p.seq_q) *
+                       static_cast<uint64_t>(p.seq_k);
+}
+
 HeadShape head_shape(const AttentionParams& p, const AttentionPlan& plan, int64_t batch) {
   HeadShape s{};
   s.seq_q = p.seq_q;
@@ -193,8 +199,7 @@ ForwardTask ForwardCall::task(int64_t item) const {
   t.v = {offset(v, batch * p.v.batch + kv * p.v.head, p.dtype), p.v.seq};
   t.out = {offset(out, batch * p.out.batch + head * p.out.head, p.out_dtype), p.out.seq};
   t.lse = lse + (batch * p.heads + head) * p.seq_q;
-  t.first_element = static_cast<uint64_t>(batch * p.heads + head) * static_cast<uint64_t>(p.seq_q) *
-                    static_cast<uint64_t>(p.seq_k);
+  t.first_element = first_element(p, batch, head);
   t.query_begin = block * plan.tiles.queries;
   t.query_end = std::min(p.seq_q, t.query_begin + plan.tiles.queries);
   return t;
@@ -232,8 +237,7 @@ BackwardTask BackwardCall::task(int64_t item) const {
   t.dout_head = p.dout.head;
   t.dq_head = p.dq.head;
   t.lse = lse + (batch * p.heads + head) * p.seq_q;
-  t.first_element = static_cast<uint64_t>(batch * p.heads + head) * static_cast<uint64_t>(p.seq_q) *
-                    static_cast<uint64_t>(p.seq_k);
+  t.first_element = first_element(p, batch, head);
   return t;
 }
 

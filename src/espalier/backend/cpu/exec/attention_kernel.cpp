@@ -47,6 +47,7 @@ class AttentionOperands {
     if (params.dropout > 0.0f) {
       seed_ = reinterpret_cast<const int64_t*>(take());
       step_ = reinterpret_cast<const int64_t*>(take());
+      if (at < step.inputs.size()) first_ = reinterpret_cast<const int64_t*>(take());
     }
   }
 
@@ -54,6 +55,7 @@ class AttentionOperands {
     if (seed_ != nullptr) {
       params.seed = static_cast<uint64_t>(*seed_);
       params.step = static_cast<uint64_t>(*step_);
+      params.first = first_ != nullptr ? static_cast<uint64_t>(*first_) : 0;
     }
     return params;
   }
@@ -71,6 +73,7 @@ class AttentionOperands {
   size_t next_;
   const int64_t* seed_ = nullptr;
   const int64_t* step_ = nullptr;
+  const int64_t* first_ = nullptr;
 };
 
 class AttentionKernel final : public Kernel {

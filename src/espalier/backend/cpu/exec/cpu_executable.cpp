@@ -24,14 +24,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Buffers of a program in three places: arena, state block, memory of the caller.
+/// Buffers of a program in four places: arena, state block, state of another executable, memory of
+/// the caller.
 class ProgramMemory final : public Memory {
  public:
-  explicit ProgramMemory(const plan::Program& program)
+  ProgramMemory(const plan::Program& program, std::map<int32_t, HostTensor> borrowed)
       : program_(program),
+        borrowed_(std::move(borrowed)),
         arena_(std::make_unique<MemoryBlock>(program.arena_bytes, "arena")),
         state_(std::make_shared<MemoryBlock>(program.state_bytes, "state")),
-        external_(program.buffers.size(), nullptr) {}
+        external_(program.buffers.size(), nullptr) {
+    for (auto& [id, tensor] : borrowed_) set_external(id, tensor.data());
+  }
 
   std::byte* buffer(int32_t id) const override {
     const int32_t root = program_.root(id);
@@ -40,6 +44,7 @@ class ProgramMemory final : public Memory {
       case plan::BufferKind::arena:
         return arena_->data() + b.offset;
       case plan::BufferKind::state:
+        if (b.borrowed) break;
         return state_->data() + b.offset;
       case plan::BufferKind::external:
         break;
@@ -49,10 +54,16 @@ class ProgramMemory final : public Memory {
   void set_external(int32_t id, const void* data) {
     external_[static_cast<size_t>(id)] = static_cast<std::byte*>(const_cast<void*>(data));
   }
-  const std::shared_ptr<MemoryBlock>& state_block() const { return state_; }
+  HostTensor state(int32_t id, const ir::TensorType& type) const {
+    const auto found = borrowed_.find(id);
+    if (found != borrowed_.end()) return found->second;
+    return {type.dtype, type.shape, buffer(id), state_};
+  }
+  void release_arena() { arena_->release(); }
 
  private:
   const plan::Program& program_;
+  std::map<int32_t, HostTensor> borrowed_;
   std::unique_ptr<MemoryBlock> arena_;
   std::shared_ptr<MemoryBlock> state_;
   std::vector<std::byte*> external_;
@@ -60,7 +71,7 @@ class ProgramMemory final : public Memory {
 
 class CpuExecutable final : public Executable {
  public:
-  CpuExecutable(const ir::Graph& graph, const CompileOptions& options)
+  CpuExecutable(const ir::Graph& graph, const CompileOptions& options, const StateViews& shared)
       : threads_(options.threads > 0 ? options.threads : cpu_info().cores),
         jit_({.cache_dir = options.cache_dir}) {
     const auto start = Clock::now();
@@ -73,6 +84,7 @@ class CpuExecutable final : public Executable {
                                                 .disabled = options.disabled_passes});
     stats_.pass_seconds = seconds_since(start);
     program_ = plan::build_program(fused);
+    std::map<int32_t, HostTensor> borrowed = borrow(shared);
     const auto kernels_start = Clock::now();
     make_kernels();
     stats_.kernel_seconds = seconds_since(kernels_start);
@@ -85,7 +97,7 @@ class CpuExecutable final : public Executable {
     stats_.peak_live_bytes = program_.peak_live_bytes;
     stats_.state_bytes = program_.state_bytes;
     stats_.predicted_bytes = program_.arena_bytes + program_.state_bytes;
-    memory_ = std::make_unique<ProgramMemory>(program_);
+    memory_ = std::make_unique<ProgramMemory>(program_, std::move(borrowed));
     for (const auto& [name, buffer] : program_.inputs) {
       input_indices_.emplace(name, static_cast<int32_t>(input_names_.size()));
       input_names_.push_back(name);
@@ -121,7 +133,7 @@ class CpuExecutable final : public Executable {
                    ErrorKind::user, "executable", "{} is a batch input, not state", name);
     repack_ = true;
     const ir::TensorType& type = program_.input_types.at(key);
-    return {type.dtype, type.shape, memory_->buffer(buffer), memory_->state_block()};
+    return memory_->state(buffer, type);
   }
 
   HostTensor output(std::string_view name) const override {
@@ -158,6 +170,8 @@ class CpuExecutable final : public Executable {
     host_seconds_ = seconds_since(start) - in_kernels;
   }
 
+  void rest() override { memory_->release_arena(); }
+
   const CompileStats& stats() const override { return stats_; }
   double host_seconds_last_run() const override { return host_seconds_; }
   void set_profiling(bool on) override { profiling_ = on; }
@@ -192,6 +206,20 @@ class CpuExecutable final : public Executable {
   }
 
  private:
+  /// Marks the state that is another executable's, by buffer.
+  std::map<int32_t, HostTensor> borrow(const StateViews& shared) {
+    std::map<int32_t, HostTensor> borrowed;
+    for (const auto& [name, id] : program_.inputs) {
+      plan::Buffer& buffer = program_.buffers[static_cast<size_t>(id)];
+      const auto found = shared.find(name);
+      if (buffer.kind != plan::BufferKind::state || found == shared.end()) continue;
+      check_shared(name, program_.input_types.at(name), found->second);
+      buffer.borrowed = true;
+      borrowed.emplace(id, found->second);
+    }
+    return borrowed;
+  }
+
   void make_kernels() {
     std::vector<plan::Loop> loops;
     for (const plan::Step& step : program_.steps) {
@@ -286,8 +314,9 @@ class CpuExecutable final : public Executable {
 }  // namespace
 
 std::unique_ptr<Executable> make_cpu_executable(const ir::Graph& graph,
-                                                const CompileOptions& options) {
-  return std::make_unique<CpuExecutable>(graph, options);
+                                                const CompileOptions& options,
+                                                const StateViews& shared) {
+  return std::make_unique<CpuExecutable>(graph, options, shared);
 }
 
 }  // namespace espalier::cpu

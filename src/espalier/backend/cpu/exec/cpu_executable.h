@@ -9,6 +9,7 @@ namespace espalier::cpu {
 
 /// Compiles a traced step for this processor: passes, program, kernels, memory.
 std::unique_ptr<Executable> make_cpu_executable(const ir::Graph& graph,
-                                                const CompileOptions& options);
+                                                const CompileOptions& options,
+                                                const StateViews& shared = {});
 
 }  // namespace espalier::cpu

@@ -35,6 +35,11 @@ class MemoryBlock {
   MemoryBlock(const MemoryBlock&) = delete;
   MemoryBlock& operator=(const MemoryBlock&) = delete;
 
+  /// The pages go back to the system and are zero when they are touched again.
+  void release() {
+    if (data_ != nullptr) madvise(data_, static_cast<size_t>(bytes_), MADV_DONTNEED);
+  }
+
   std::byte* data() const { return static_cast<std::byte*>(data_); }
   int64_t bytes() const { return bytes_; }
 
