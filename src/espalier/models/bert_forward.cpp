@@ -77,6 +77,14 @@ Tensor run_layer(const BertConfig& config, const BertLayer& layer, Tensor x, siz
   return context.hook(fmt::format("resid_post.{}", index), x);
 }
 
+/// Which labels are inside the vocabulary.
+Tensor is_token(Tensor logits, Tensor labels) {
+  const auto at_least = [&](double limit) {
+    return compare(ir::Op::ge, labels, constant_like(labels, limit));
+  };
+  return logical_and(at_least(0.0), logical_not(at_least(static_cast<double>(logits.size(1)))));
+}
+
 }  // namespace
 
 Tensor bert_encode(const BertForMaskedLm& model, const BertInputs& inputs,
@@ -102,17 +110,28 @@ Tensor bert_logits(const BertForMaskedLm& model, Tensor hidden) {
   return head.decoder(head.transform.layer_norm(x));
 }
 
-BertLoss bert_loss(const BertForMaskedLm& model, Tensor hidden, const BertLabels& labels) {
+Tensor bert_label_logits(const BertForMaskedLm& model, Tensor hidden, const BertLabels& labels) {
   const int64_t rows = hidden.size(0) * hidden.size(1), width = hidden.size(2);
-  const Tensor logits = bert_logits(model, gather(reshape(hidden, {rows, width}), labels.rows));
-  Scope scope(hidden.builder(), "loss");
-  const auto at_least = [&](double limit) {
-    return compare(ir::Op::ge, labels.labels, constant_like(labels.labels, limit));
-  };
-  const Tensor counted = logical_and(
-      at_least(0.0), logical_not(at_least(static_cast<double>(model.config.vocab_size))));
-  return {.sum = reduce_sum(softmax_cross_entropy(logits, labels.labels), {0}),
-          .count = reduce_sum(convert(counted, DType::f32), {0})};
+  return bert_logits(model, gather(reshape(hidden, {rows, width}), labels.rows));
+}
+
+BertLoss bert_loss(Tensor logits, Tensor labels) {
+  Scope scope(logits.builder(), "loss");
+  return {.sum = reduce_sum(softmax_cross_entropy(logits, labels), {0}),
+          .count = reduce_sum(convert(is_token(logits, labels), DType::f32), {0})};
+}
+
+BertLoss bert_loss(const BertForMaskedLm& model, Tensor hidden, const BertLabels& labels) {
+  return bert_loss(bert_label_logits(model, hidden, labels), labels.labels);
+}
+
+Tensor bert_correct(Tensor logits, Tensor labels) {
+  Scope scope(logits.builder(), "loss");
+  const Tensor token = iota(logits.builder(), labels.dtype(), logits.shape(), 1);
+  const Tensor hit = compare(ir::Op::eq, token, broadcast(labels, logits.shape(), {0}));
+  const Tensor of_label = reduce_sum(select(hit, logits, constant_like(logits, 0.0)), {1});
+  const Tensor best = compare(ir::Op::ge, of_label, reduce_max(logits, {1}));
+  return reduce_sum(convert(logical_and(best, is_token(logits, labels)), DType::f32), {0});
 }
 
 double bert_train_flops(const BertConfig& c, int64_t batch, int64_t seq, int64_t labels) {

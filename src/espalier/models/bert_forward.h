@@ -23,9 +23,9 @@ struct BertLabels {
   Tensor labels;  // i32 or i64
 };
 
-/// Loss summed over labels and their number, f32 scalars: so that batches combine.
+/// f32 scalars over the labels, so that batches combine.
 struct BertLoss {
-  Tensor sum;
+  Tensor sum;  // of the cross-entropies, nats
   Tensor count;
 };
 
@@ -41,6 +41,12 @@ Tensor bert_logits(const BertForMaskedLm& model, Tensor hidden);
 
 /// Cross-entropy of the labelled rows; only these go through the head.
 BertLoss bert_loss(const BertForMaskedLm& model, Tensor hidden, const BertLabels& labels);
+
+/// The head's results for the labelled rows [count, vocab], and what follows from them.
+Tensor bert_label_logits(const BertForMaskedLm& model, Tensor hidden, const BertLabels& labels);
+BertLoss bert_loss(Tensor logits, Tensor labels);
+/// How many labels no other token has a larger logit than, an f32 scalar.
+Tensor bert_correct(Tensor logits, Tensor labels);
 
 /// Essential work of one training step, FLOP: matmuls 6 x weights x tokens, attention
 /// 12 x layers x seq^2 x hidden a sequence, the head for `labels` rows of the batch.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds the graphs of steps: trace -> canonical passes -> gradients -> update.
+#include <algorithm>
 #include <limits>
 #include <optional>
 
@@ -19,11 +20,12 @@ constexpr double kLargestLossScale = 16777216.0;
 constexpr int64_t kGoodStepsToDouble = 2000;
 
 /// Inputs that a traced graph starts with.
-Trace start_trace(ir::Builder& builder, bool training, nn::Hooks* hooks) {
+Trace start_trace(ir::Builder& builder, bool training, int64_t parts, nn::Hooks* hooks) {
   nn::Context context{.training = training, .rng = {}, .hooks = hooks};
   if (training) {
     context.rng.seed = {builder, builder.input("seed", {DType::i64, {}}, "state")};
     context.rng.step = {builder, builder.input("step", {DType::i64, {}}, "state")};
+    if (parts > 1) context.rng.part = {builder, builder.input("part", {DType::i64, {}}, "batch")};
   }
   return {builder, context};
 }
@@ -31,7 +33,7 @@ Trace start_trace(ir::Builder& builder, bool training, nn::Hooks* hooks) {
 ir::Graph trace(const TraceForward& forward, bool training, const StepOptions& options) {
   ir::Builder builder("forward");
   nn::Hooks hooks(options.hooks);
-  const Trace start = start_trace(builder, training, &hooks);
+  const Trace start = start_trace(builder, training, options.accumulate, &hooks);
   for (const auto& [name, value] : forward(start)) builder.output(name, value.value());
   hooks.check_all_matched();
   for (const auto& [name, value] : hooks.found()) builder.output("hook." + name, value.value());
@@ -69,6 +71,10 @@ class Extension {
     return {out_, at->second};
   }
   bool has_input(const std::string& name) const { return inputs_.contains(name); }
+  bool has_output(std::string_view name) const {
+    return std::any_of(outputs_.begin(), outputs_.end(),
+                       [&](const auto& output) { return output.first == name; });
+  }
   const NamedTensors& outputs() const { return outputs_; }
   Tensor output(std::string_view name) const {
     for (const auto& [at, value] : outputs_) {
@@ -139,6 +145,127 @@ std::vector<Gradient> take_gradients(const std::vector<ParamInfo>& params, Exten
   return result;
 }
 
+const ir::TensorType kCounter{DType::i64, {}};
+const ir::TensorType kReal{DType::f32, {}};
+
+/// The inputs that dynamic loss scaling reads; nothing where it is off.
+std::optional<LossScaling> start_scaling(const StepOptions& options, ir::Builder& builder) {
+  if (!options.loss_scaling || options.compile.compute_dtype != DType::f16) return std::nullopt;
+  const auto input = [&](const char* name, const ir::TensorType& type) {
+    return Tensor(builder, builder.input(name, type, "state"));
+  };
+  return LossScaling{
+      input("loss_scale", kReal), input("good_steps", kCounter), input("updates", kCounter), {}};
+}
+
+/// Results of a batch before its update.
+struct Results {
+  std::vector<Gradient> gradients;  // of the scaled loss
+  NamedTensors outputs;
+  Tensor step;
+};
+
+/// Adds the update to `builder`, with all that is kept from step to step but `seed`.
+std::vector<StateSlot> add_update(ir::Builder& builder, Results results,
+                                  std::optional<LossScaling> scaling, const Optimizer& optimizer,
+                                  const StepOptions& options) {
+  ir::Builder::Scope scope(builder, "optimizer");
+  std::vector<Gradient>& gradients = results.gradients;
+  Tensor norm;
+  if (scaling) {
+    const Tensor unscale = 1.0 / scaling->scale;
+    for (Gradient& g : gradients) g.gradient = g.gradient * unscale;
+  }
+  if (scaling || options.grad_norm) norm = global_norm(gradients);
+  if (scaling) {
+    // NaN compares false; a norm that overflows counts as not finite.
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    scaling->finite = compare(Op::le, norm, constant_like(norm, kLargest));
+  }
+  OptimizerNodes update = apply(optimizer, gradients, scaling ? scaling->updates : results.step);
+
+  for (const auto& [name, value] : results.outputs) builder.output(name, value.value());
+  builder.output("learning_rate", update.learning_rate.value());
+  if (options.grad_norm) builder.output("grad_norm", norm.value());
+  if (options.gradients) {
+    for (const Gradient& g : gradients) builder.output("grad." + g.path, g.gradient.value());
+  }
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const Gradient& g = gradients[i];
+    const Tensor now =
+        scaling ? scaling->keep_if_finite(update.parameters[i], g.parameter) : update.parameters[i];
+    builder.output(nn::input_name(g.path), now.value(), g.parameter.value());
+  }
+  if (scaling) {
+    for (StateUpdate& s : update.state) s.after = scaling->keep_if_finite(s.after, s.before);
+    for (StateUpdate& s : scaling->next()) update.state.push_back(std::move(s));
+  }
+  update.state.push_back({"step", results.step, results.step + 1.0});
+  std::vector<StateSlot> slots;
+  for (const StateUpdate& s : update.state) {
+    builder.output(s.name, s.after.value(), s.before.value());
+    slots.push_back(
+        {.name = s.name, .type = s.before.type(), .initial = s.initial, .path = {}, .init = {}});
+  }
+  return slots;
+}
+
+/// Totals over the parts of a batch, which the first part starts anew: sum.NAME.
+class Totals {
+ public:
+  Totals(ir::Builder& builder, Tensor part)
+      : builder_(builder), is_first_(compare(Op::eq, part, constant_like(part, 0.0))) {}
+  void add(const std::string& name, Tensor value) {
+    const Tensor before(builder_, builder_.input("sum." + name, value.type(), "state"));
+    const Tensor zero = constant_like(value, 0.0);
+    const Tensor kept = select(broadcast_to(is_first_, value.shape()), zero, before);
+    builder_.output("sum." + name, (kept + value).value(), before.value());
+  }
+
+ private:
+  ir::Builder& builder_;
+  Tensor is_first_;
+};
+
+/// Adds the totals of a part to its graph. The loss and its gradients are means over `loss.count`
+/// things, so that many times they count.
+void add_totals(ir::Builder& builder, Extension& graph, const Results& results) {
+  ir::Builder::Scope scope(builder, "accumulate");
+  Totals totals(builder, graph.input("part", kCounter, "batch"));
+  const bool counted = graph.has_output("loss.count");
+  const Tensor weight = counted ? graph.output("loss.count") : constant(builder, 1.0);
+  totals.add("weight", weight);
+  for (const auto& [name, value] : results.outputs) {
+    if (name != "loss.count") totals.add(name, name == "loss" ? value * weight : value);
+  }
+  for (const Gradient& g : results.gradients) totals.add("grad." + g.path, g.gradient * weight);
+}
+
+/// What add_totals left, as means: the results of the whole batch in a graph of their own.
+Results read_totals(ir::Builder& builder, const Results& part, bool counted) {
+  const auto total = [&](const std::string& name, const ir::TensorType& type) {
+    return Tensor(builder, builder.input("sum." + name, type, "state"));
+  };
+  const Tensor weight = total("weight", kReal);
+  const Tensor some = compare(Op::gt, weight, constant_like(weight, 0.0));
+  const Tensor mean = 1.0 / select(some, weight, constant_like(weight, 1.0));
+  Results results;
+  results.step = {builder, builder.input("step", kCounter, "state")};
+  for (const auto& [name, value] : part.outputs) {
+    if (name == "loss.count") continue;
+    const Tensor sum = total(name, value.type());
+    results.outputs.emplace_back(name, name == "loss" ? sum * mean : sum);
+  }
+  if (counted) results.outputs.emplace_back("loss.count", weight);
+  for (const Gradient& g : part.gradients) {
+    const std::string name = nn::input_name(g.path);
+    const Tensor parameter(builder, builder.input(name, g.parameter.type(), "parameter"));
+    results.gradients.push_back(
+        {g.path, parameter, total("grad." + g.path, g.gradient.type()) * mean});
+  }
+  return results;
+}
+
 }  // namespace
 
 NamedTensors named(const Loss& loss) {
@@ -149,6 +276,7 @@ NamedTensors named(const Loss& loss) {
     result.emplace_back("metric." + m.name + ".sum", m.sum);
     result.emplace_back("metric." + m.name + ".count", m.count);
   }
+  if (loss.count.defined()) result.emplace_back("loss.count", loss.count);
   return result;
 }
 
@@ -168,68 +296,43 @@ Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forw
 
 Step train_step(const std::vector<ParamInfo>& params, const TraceLoss& loss_fn,
                 const Optimizer& optimizer, const StepOptions& options) {
+  ESPALIER_CHECK(options.accumulate >= 1, ErrorKind::user, "train",
+                 "a batch cannot be cut into {} parts", options.accumulate);
+  const bool parts = options.accumulate > 1;
+  ESPALIER_CHECK(!parts || options.hooks.empty(), ErrorKind::unsupported, "train",
+                 "activations of a batch in {} parts; use accumulate = 1 for hooks",
+                 options.accumulate);
   const ir::Graph traced = trace([&](const Trace& t) { return named(loss_fn(t)); }, true, options);
   ir::Builder builder("train_step");
   Extension graph(traced, builder);
-  const ir::TensorType counter{DType::i64, {}};
-  const Tensor step = graph.input("step", counter, "state");
-  graph.input("seed", counter, "state");
+  Results results;
+  results.step = graph.input("step", kCounter, "state");
+  graph.input("seed", kCounter, "state");
   const Tensor loss = graph.output("loss");
-
-  std::optional<LossScaling> scaling;
-  if (options.loss_scaling && options.compile.compute_dtype == DType::f16) {
-    scaling.emplace();
-    scaling->scale = graph.input("loss_scale", loss.type(), "state");
-    scaling->good_steps = graph.input("good_steps", counter, "state");
-    scaling->updates = graph.input("updates", counter, "state");
-  }
-  std::vector<Gradient> gradients =
+  std::optional<LossScaling> scaling = start_scaling(options, builder);
+  results.gradients =
       take_gradients(params, graph, builder, scaling ? loss * scaling->scale : loss);
-
-  ir::Builder::Scope scope(builder, "optimizer");
-  Tensor norm;
-  if (scaling) {
-    const Tensor unscale = 1.0 / scaling->scale;
-    for (Gradient& g : gradients) g.gradient = g.gradient * unscale;
-  }
-  if (scaling || options.grad_norm) norm = global_norm(gradients);
-  if (scaling) {
-    // NaN compares false; a norm that overflows counts as not finite.
-    constexpr double kLargest = std::numeric_limits<float>::max();
-    scaling->finite = compare(Op::le, norm, constant_like(norm, kLargest));
-  }
-  OptimizerNodes update = apply(optimizer, gradients, scaling ? scaling->updates : step);
-
-  for (const auto& [name, value] : graph.outputs()) builder.output(name, value.value());
-  builder.output("learning_rate", update.learning_rate.value());
-  if (options.grad_norm) builder.output("grad_norm", norm.value());
-  if (options.gradients) {
-    for (const Gradient& g : gradients) builder.output("grad." + g.path, g.gradient.value());
-  }
+  results.outputs = graph.outputs();
 
   std::vector<StateSlot> slots;
   for (const ParamInfo& p : params) {
     graph.input(nn::input_name(p.path), p.type, "parameter");
     slots.push_back(parameter_slot(p));
   }
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    const Gradient& g = gradients[i];
-    const Tensor now =
-        scaling ? scaling->keep_if_finite(update.parameters[i], g.parameter) : update.parameters[i];
-    builder.output(nn::input_name(g.path), now.value(), g.parameter.value());
+  std::optional<Step::Accumulation> accumulation;
+  std::vector<StateSlot> kept;
+  if (parts) {
+    add_totals(builder, graph, results);
+    ir::Builder update("update");
+    Results whole = read_totals(update, results, graph.has_output("loss.count"));
+    kept = add_update(update, std::move(whole), start_scaling(options, update), optimizer, options);
+    accumulation = Step::Accumulation{options.accumulate, update.finish()};
+  } else {
+    kept = add_update(builder, std::move(results), scaling, optimizer, options);
   }
-  if (scaling) {
-    for (StateUpdate& s : update.state) s.after = scaling->keep_if_finite(s.after, s.before);
-    for (StateUpdate& s : scaling->next()) update.state.push_back(std::move(s));
-  }
-  update.state.push_back({"step", step, step + 1.0});
-  for (const StateUpdate& s : update.state) {
-    builder.output(s.name, s.after.value(), s.before.value());
-    slots.push_back(
-        {.name = s.name, .type = s.before.type(), .initial = s.initial, .path = {}, .init = {}});
-  }
-  slots.push_back({.name = "seed", .type = counter, .path = {}, .init = {}});
-  return {builder.finish(), std::move(slots), options.compile};
+  slots.insert(slots.end(), kept.begin(), kept.end());
+  slots.push_back({.name = "seed", .type = kCounter, .path = {}, .init = {}});
+  return {builder.finish(), std::move(slots), options.compile, std::move(accumulation)};
 }
 
 }  // namespace espalier::train::detail

@@ -8,6 +8,19 @@
 #include "espalier/ir/tensor.h"
 
 namespace espalier::train {
+namespace {
+
+/// Of the graph input of that name; 0 when there is none.
+int64_t input_bytes(const ir::Graph& graph, const std::string& name) {
+  for (const int32_t id : graph.inputs()) {
+    const ir::Node& node = graph.node(id);
+    if (node.attrs.text(ir::Attr::name) != name) continue;
+    return node.types[0].shape.numel() * size_of(node.types[0].dtype);
+  }
+  return 0;
+}
+
+}  // namespace
 
 StateSnapshot snapshot(Step& step) {
   StateSnapshot copies;
@@ -48,12 +61,17 @@ std::string first_nan(Step& step, const StateSnapshot& before,
   for (const auto& [name, values] : before) {
     std::memcpy(executable->state(name).data(), values.data(), static_cast<size_t>(values.bytes()));
   }
-  for (const auto& [name, data] : batch) {
-    executable->set_input(executable->input_index(name), data);
-  }
-  executable->run();
-  for (const auto& [output, what] : counts) {
-    if (executable->output(output).get(0) != 0.0) return what;
+  for (int64_t part = 0; part < step.parts(); ++part) {
+    for (const auto& [name, data] : batch) {
+      const int64_t offset = part * input_bytes(graph, name);
+      executable->set_input(executable->input_index(name),
+                            static_cast<const std::byte*>(data) + offset);
+    }
+    if (step.parts() > 1) executable->set_input(executable->input_index("part"), &part);
+    executable->run();
+    for (const auto& [output, what] : counts) {
+      if (executable->output(output).get(0) != 0.0) return what;
+    }
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/tensor/convert.h"
+#include "espalier/train/accumulate.h"
 
 namespace espalier::train {
 
@@ -20,10 +21,44 @@ void copy_values(const HostTensor& from, HostTensor to, std::string_view what) {
   convert_values(from, 0, to);
 }
 
-Step::Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options)
-    : graph_(std::move(graph)), slots_(std::move(slots)), options_(std::move(options)) {}
+Loss Loss::mean_over(Tensor sum, Tensor count, std::vector<Metric> metrics) {
+  Loss loss(sum / maximum(count, constant_like(count, 1.0)), std::move(metrics));
+  loss.count = count;
+  return loss;
+}
 
-void Step::compile() { executable_ = espalier::compile(graph_, options_); }
+Step::Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options,
+           std::optional<Accumulation> accumulation)
+    : graph_(std::move(graph)),
+      slots_(std::move(slots)),
+      options_(std::move(options)),
+      accumulation_(std::move(accumulation)) {}
+
+void Step::compile() { compile_with({}); }
+
+void Step::compile_over(Step& other) {
+  StateViews shared;
+  for (const ir::Graph* graph : other.graphs()) {
+    for (const std::string& name : kept_inputs(*graph)) {
+      shared.emplace(name, other.state(name));
+    }
+  }
+  compile_with(shared);
+}
+
+std::vector<const ir::Graph*> Step::graphs() const {
+  std::vector<const ir::Graph*> all{&graph_};
+  if (accumulation_) all.push_back(&accumulation_->update);
+  return all;
+}
+
+void Step::compile_with(const StateViews& shared) {
+  CompileOptions options = options_;
+  // Weights laid out once would be those from before the other step's update.
+  if (!shared.empty()) leave_out_prepack(options);
+  executable_ = accumulation_ ? compile_accumulating(graph_, *accumulation_, options, shared)
+                              : espalier::compile(graph_, options, shared);
+}
 
 Executable& Step::executable() {
   ESPALIER_CHECK(executable_ != nullptr, ErrorKind::user, "step",

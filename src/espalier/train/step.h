@@ -11,15 +11,18 @@
 //   adam.m.PATH, ...   what the optimizer keeps, see optimizer.h
 //   step, seed         i64 scalars: steps done, and where all random numbers come from
 //   updates            i64 scalar, with loss scaling only: steps whose update was applied
+//   part               i64 scalar, with accumulation only: which part of the batch this run is
+//   sum.NAME           with accumulation only: totals over the parts so far; no checkpoint has them
 //   loss_scale, good_steps   with loss scaling only
 //   batch.NAME         inputs set for each run
-//   loss, learning_rate, grad_norm, metric.NAME.sum, metric.NAME.count, hook.NAME, grad.PATH
-//                      outputs
+//   loss, loss.count, learning_rate, grad_norm, metric.NAME.sum, metric.NAME.count, hook.NAME,
+//   grad.PATH          outputs
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,8 +52,13 @@ struct Metric {
 struct Loss {
   Tensor value;  // f32 scalar
   std::vector<Metric> metrics;
+  /// How many things `value` is the mean over, an f32 scalar: the weight of a batch among others.
+  /// Undefined: all batches weigh the same.
+  Tensor count = {};
   Loss(Tensor value, std::vector<Metric> metrics = {})  // NOLINT(google-explicit-constructor)
       : value(value), metrics(std::move(metrics)) {}
+  /// sum / count; 0 where there is nothing to count.
+  static Loss mean_over(Tensor sum, Tensor count, std::vector<Metric> metrics = {});
 };
 
 /// Results of a forward step: name and value.
@@ -68,6 +76,11 @@ struct StepOptions {
   /// starts at 2^15, doubles after 2,000 good steps in a row, halves when a gradient is not
   /// finite, and such a step changes neither parameters nor optimizer state. Off for other types.
   bool loss_scaling = true;
+  /// Cuts a batch into this many parts that run one after the other, so that only one has to fit
+  /// into memory. The loss function sees a part; batch inputs are given as all parts in a row. The
+  /// gradient is that of the mean over the whole batch (parts weigh as Loss::count says), and
+  /// random draws are those of the whole batch, so the cut changes no more than the order of sums.
+  int64_t accumulate = 1;
 };
 
 /// One value that a step keeps.
@@ -81,14 +94,25 @@ struct StateSlot {
 
 class Step {
  public:
-  Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options);
+  /// What follows the parts of a batch: the update, from the totals.
+  struct Accumulation {
+    int64_t parts = 1;
+    ir::Graph update;
+  };
+  Step(ir::Graph graph, std::vector<StateSlot> slots, CompileOptions options,
+       std::optional<Accumulation> accumulation = {});
 
+  /// The whole step; with accumulation what runs for each part.
   const ir::Graph& graph() const { return graph_; }
   const std::vector<StateSlot>& slots() const { return slots_; }
   const CompileOptions& options() const { return options_; }
+  /// How many parts a batch is cut into; batch inputs hold that many in a row.
+  int64_t parts() const { return accumulation_ ? accumulation_->parts : 1; }
 
   /// Makes the executable; its state is zero until `initialize` or until it is written to.
   void compile();
+  /// The same over the state of a compiled step: what both keep is in the memory of `other`.
+  void compile_over(Step& other);
   /// Throws `user` before `compile`.
   Executable& executable();
 
@@ -116,9 +140,13 @@ class Step {
   double loss() { return scalar("loss"); }
 
  private:
+  std::vector<const ir::Graph*> graphs() const;
+  void compile_with(const StateViews& shared);
+
   ir::Graph graph_;
   std::vector<StateSlot> slots_;
   CompileOptions options_;
+  std::optional<Accumulation> accumulation_;
   std::unique_ptr<Executable> executable_;
 };
 
