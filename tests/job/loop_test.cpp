@@ -38,7 +38,7 @@ class TrainLoop : public ::testing::Test {
       batches_.push_back(done);
       x_.assign(4, done == bad_step_ ? -1.0f : 1.0f);
       step_->set_batch("x", x_.data());
-      return std::map<std::string, const void*>{{"batch.x", x_.data()}};
+      return LoopBatch{&*step_, {{"batch.x", x_.data()}}};
     };
     c.on_step = [this](const StepRecord& r) { records_.push_back(r); };
     c.on_log = [this](const StepRecord& r) { logged_.push_back(r.step); };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flags that several subcommands of the byte LM share.
+// Flags that several subcommands share.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,17 +9,29 @@
 
 namespace espalier::cli {
 
-/// Values as they are written; `take` turns them into options.
+/// How a step is compiled: values as they are written; `take` turns them into options.
+struct CompileFlags {
+  std::string dtype = "float32";
+  std::string remat;
+
+  void add_to(CLI::App& app, CompileOptions& options);
+  void from(const CompileOptions& options);
+  void take(CompileOptions& options) const;
+};
+
+/// The byte LM and how it is compiled.
 struct ModelFlags {
   std::string model = "library";
   std::string init = "torch";
-  std::string dtype = "float32";
-  std::string remat;
+  CompileFlags compile;
 
   void add_to(CLI::App& app, train::ByteLmOptions& options);
   void from(const train::ByteLmOptions& options);
   void take(train::ByteLmOptions& options) const;
 };
+
+/// Choices of every run: steps, batches, optimizer, checkpoints, logs, machine.
+void add_run_flags(CLI::App& app, train::RunOptions& options);
 
 /// --backend, --threads, --cache-dir.
 void add_machine_flags(CLI::App& app, CompileOptions& options);

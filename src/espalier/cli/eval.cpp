@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier eval RUN
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -8,6 +9,8 @@
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
 #include "espalier/cli/run_flags.h"
+#include "espalier/train/bert_eval.h"
+#include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/data.h"
 
 namespace espalier::cli {
@@ -21,9 +24,15 @@ struct State {
   bool json = false;
 };
 
-int run(State& state) {
-  const train::LoadedCheckpoint loaded = state.flags.open();
-  const train::ByteData data = train::ByteData::open(state.data);
+/// What was measured, and on what.
+nlohmann::ordered_json head(const train::LoadedCheckpoint& loaded, const std::string& data) {
+  return {{"eval", train::job_of(loaded)},
+          {"checkpoint", loaded.folder.string()},
+          {"step", loaded.checkpoint.step},
+          {"data", data}};
+}
+
+int run_byte_lm(State& state, const train::LoadedCheckpoint& loaded, const train::ByteData& data) {
   auto bytes = data.bytes();
   if (state.max_bytes > 0) {
     bytes = bytes.first(std::min(bytes.size(), static_cast<size_t>(state.max_bytes)));
@@ -33,13 +42,10 @@ int run(State& state) {
   train::restore_parameters(evaluator.step(), loaded);
   const double bits = evaluator.bits_per_byte(bytes);
   if (state.json) {
-    const nlohmann::ordered_json line{{"eval", "byte-lm"},
-                                      {"checkpoint", loaded.folder.string()},
-                                      {"step", loaded.checkpoint.step},
-                                      {"data", state.data},
-                                      {"bytes", bytes.size()},
-                                      {"loss", bits * std::numbers::ln2},
-                                      {"bits_per_byte", bits}};
+    nlohmann::ordered_json line = head(loaded, state.data);
+    line["bytes"] = bytes.size();
+    line["loss"] = bits * std::numbers::ln2;
+    line["bits_per_byte"] = bits;
     fmt::print("{}\n", line.dump());
   } else {
     fmt::print("{:.4f} bits/byte (loss {:.4f}) over {} of {}, checkpoint {}\n", bits,
@@ -49,14 +55,46 @@ int run(State& state) {
   return 0;
 }
 
+int run_bert(State& state, const train::LoadedCheckpoint& loaded, const train::ByteData& data) {
+  const train::BertEvaluation e = train::evaluate_bert(loaded, data,
+                                                       {.batch_size = state.batch_size,
+                                                        .max_bytes = state.max_bytes,
+                                                        .compile = state.flags.compile});
+  if (state.json) {
+    nlohmann::ordered_json line = head(loaded, state.data);
+    line["documents"] = e.documents.documents;
+    line["labels"] = e.quality.labels;
+    line["loss"] = e.quality.loss;
+    line["perplexity"] = std::exp(e.quality.loss);
+    line["accuracy"] = e.quality.accuracy;
+    line["unigram_entropy"] = e.unigram_entropy;
+    fmt::print("{}\n", line.dump());
+  } else {
+    fmt::print(
+        "loss {:.4f} (perplexity {:.1f}), {:.1f} % right on {} labels of {} ({}; unigram entropy "
+        "{:.4f}), checkpoint {}\n",
+        e.quality.loss, std::exp(e.quality.loss), 100.0 * e.quality.accuracy, e.quality.labels,
+        state.data, train::describe(e.documents), e.unigram_entropy, loaded.folder.string());
+  }
+  return 0;
+}
+
+int run(State& state) {
+  const train::LoadedCheckpoint loaded = state.flags.open();
+  const train::ByteData data = train::ByteData::open(state.data);
+  const bool bert = train::job_of(loaded) == "bert";
+  return bert ? run_bert(state, loaded, data) : run_byte_lm(state, loaded, data);
+}
+
 }  // namespace
 
 void add_eval(Program& program) {
   CLI::App* app = program.app.add_subcommand("eval", "measure a trained model on a file");
   const auto state = std::make_shared<State>();
   state->flags.add_to(*app);
-  app->add_option("--data", state->data, "a file of bytes, or builtin");
-  app->add_option("--batch-size,--batch", state->batch_size, "windows at once")
+  app->add_option("--data", state->data,
+                  "a file of bytes (byte-lm), text or .jsonl (bert), or builtin");
+  app->add_option("--batch-size,--batch", state->batch_size, "windows or rows at once")
       ->check(CLI::PositiveNumber);
   app->add_option("--max-bytes", state->max_bytes, "stop after this many; 0: the whole file");
   app->add_flag("--json", state->json, "one JSON object");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The byte LM's compiled steps, and how parameters get in and out of them.
+// The byte LM's compiled steps.
 #pragma once
 
 #include <filesystem>
@@ -9,12 +9,12 @@
 
 #include "espalier/models/byte_lm.h"
 #include "espalier/train/byte_lm_options.h"
-#include "espalier/train/checkpoint.h"
+#include "espalier/train/run_state.h"
 #include "espalier/train/step.h"
 
 namespace espalier::train {
 
-/// Batch input "bytes", u8 [batch_size, seq_len].
+/// Batch input "bytes", u8 [part_size, seq_len], options.accumulate of them.
 Step byte_lm_train_step(const ByteLmOptions& options);
 
 /// Output "losses", f32 [batch, seq_len]: nats of every position; batch input "bytes".
@@ -27,16 +27,6 @@ Step byte_lm_logits_step(const models::ByteLmConfig& model, models::ByteLmVarian
 
 /// The forward graph with loss as the model's code writes it, before any pass.
 ir::Graph byte_lm_traced(const ByteLmOptions& options);
-
-/// Everything a step keeps, from a checkpoint. Throws `data` when a tensor is missing or has
-/// another shape or type, `user` when the checkpoint belongs to another optimizer or precision.
-void restore(Step& step, const LoadedCheckpoint& loaded);
-/// The parameters only.
-void restore_parameters(Step& step, const LoadedCheckpoint& loaded);
-
-/// The newest valid checkpoint of a run's folder, or the checkpoint that `path` itself is. Throws
-/// `user` when there is none.
-LoadedCheckpoint open_run(const std::filesystem::path& path);
 
 /// Mean loss over windows of bytes.
 class ByteLmEvaluator {

@@ -104,6 +104,11 @@ fs::path save_checkpoint(const fs::path& dir, const Checkpoint& checkpoint) {
                         .library = fmt::format("espalier {}", version())};
   state.model = write_tensors(folder, kModel, checkpoint.parameters);
   state.state = write_tensors(folder, kState, checkpoint.state);
+  for (const auto& [name, text] : checkpoint.files) {
+    io::OutputFile file = folder.create(name);
+    file.write(text);
+    file.sync_and_close();
+  }
   io::OutputFile out = folder.create(kJson);
   out.write(print_checkpoint_state(state));
   out.sync_and_close();

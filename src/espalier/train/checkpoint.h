@@ -3,6 +3,7 @@
 //
 //   model.safetensors   parameters under their paths; loads in `transformers` as it is
 //   state.safetensors   optimizer moments and other tensors of the run
+//   further files of the model, such as config.json and vocab.txt
 //   state.json          step, seed, settings, data position, version; sizes and CRC-32C of the two
 //                       files, and of itself
 //
@@ -34,6 +35,7 @@ struct Checkpoint {
   CheckpointSection data;     // position in the data
   std::map<std::string, HostTensor> parameters;
   std::map<std::string, HostTensor> state;
+  std::map<std::string, std::string> files = {};  // further text files by name; loading skips them
 };
 
 struct LoadedCheckpoint {

@@ -35,12 +35,7 @@ class Loop {
       const int64_t in_loop = done_ - first;
       const bool profiled = options_.profile_steps > 0 && in_loop >= profile_begin(first) &&
                             in_loop < profile_begin(first) + options_.profile_steps;
-      step_.executable().set_profiling(profiled);
-      one_step();
-      if (profiled) {
-        result_.profile = step_.executable().profile();
-        result_.events = step_.executable().last_events();
-      }
+      one_step(profiled);
       after_step();
     }
     hand_over();
@@ -63,21 +58,27 @@ class Loop {
     return result_.signal != 0 || result_.timed_out;
   }
 
-  void one_step() {
-    const auto batch = callbacks_.set_batch(done_);
+  void one_step(bool profiled) {
+    const LoopBatch batch = callbacks_.set_batch(done_);
+    Step& step = batch.step != nullptr ? *batch.step : step_;
     StateSnapshot before;
-    if (options_.check_nan) before = snapshot(step_);
-    step_.run();
+    if (options_.check_nan) before = snapshot(step);
+    step.executable().set_profiling(profiled);
+    step.run();
+    if (profiled) {
+      result_.profile = step.executable().profile();
+      result_.events = step.executable().last_events();
+    }
     hand_over();
     ++done_;
     StepRecord record;
     record.step = done_;
-    record.loss = step_.loss();
-    record.learning_rate = step_.scalar("learning_rate");
-    if (has_loss_scale_) record.loss_scale = step_.state("loss_scale").get(0);
-    record.host_seconds = step_.executable().host_seconds_last_run();
+    record.loss = step.loss();
+    record.learning_rate = step.scalar("learning_rate");
+    if (has_loss_scale_) record.loss_scale = step.state("loss_scale").get(0);
+    record.host_seconds = step.executable().host_seconds_last_run();
     record.elapsed = seconds_since(start_);
-    if (!std::isfinite(record.loss)) stop_at_nan(record, before, batch);
+    if (!std::isfinite(record.loss)) stop_at_nan(step, record, before, batch.inputs);
     result_.loss = record.loss;
     pending_ = record;
   }
@@ -123,11 +124,11 @@ class Loop {
     }
   }
 
-  [[noreturn]] void stop_at_nan(const StepRecord& record, const StateSnapshot& before,
+  [[noreturn]] void stop_at_nan(Step& step, const StepRecord& record, const StateSnapshot& before,
                                 const std::map<std::string, const void*>& batch) {
     std::string where = "--check-nan names the op that made it";
     if (options_.check_nan) {
-      const std::string op = first_nan(step_, before, batch);
+      const std::string op = first_nan(step, before, batch);
       where = op.empty() ? "no op makes it when the step runs op by op"
                          : "the first op that made a NaN is " + op;
     }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,9 +37,16 @@ struct StepRecord {
   double elapsed = 0.0;           // since the start of the loop
 };
 
+/// A batch that has been set.
+struct LoopBatch {
+  Step* step = nullptr;                       // that it is set in; null: the step of the loop
+  std::map<std::string, const void*> inputs;  // by graph input
+};
+
 struct LoopCallbacks {
-  /// Sets the batch inputs for the step after `steps_done` others; returns them by graph input.
-  std::function<std::map<std::string, const void*>(int64_t steps_done)> set_batch;
+  /// Sets the batch inputs for the step after `steps_done` others. Batches of several shapes have
+  /// steps of their own over one state.
+  std::function<LoopBatch(int64_t steps_done)> set_batch;
   std::function<void(const StepRecord&)> on_step;  // every step
   std::function<void(const StepRecord&)> on_log;   // every log_every steps and the last
   /// Evaluates with the parameters of now.

@@ -129,7 +129,8 @@ void MlmData::fill_row(int64_t number, int64_t at, MlmBatch& batch) const {
 int64_t MlmData::usual_capacity(int64_t rows) const {
   const double places = static_cast<double>(rows * options_.seq_len);
   const double p = options_.mlm_prob;
-  const double labels = std::min(places, p * places + 6.0 * std::sqrt(places * p * (1.0 - p)));
+  const double room = p * places + options_.label_sigmas * std::sqrt(places * p * (1.0 - p));
+  const double labels = std::clamp(room, 1.0, places);
   return (static_cast<int64_t>(std::ceil(labels)) + 63) / 64 * 64;
 }
 

@@ -32,6 +32,8 @@ struct MlmOptions {
   bool pack = true;
   double mlm_prob = 0.15;  // of an ordinary token to be labelled
   uint64_t seed = 0;
+  /// Room for labels: their mean number and this many standard deviations.
+  double label_sigmas = 6.0;
 };
 
 inline constexpr int32_t kNoLabel = -100;
@@ -63,8 +65,8 @@ class MlmData {
   /// batch has room for, its capacity grows to the next bucket: none is dropped.
   void fill(int64_t first, int64_t count, MlmBatch& batch) const;
 
-  /// Room for the labels of `rows` rows in all but about one batch in a billion: mean and six
-  /// standard deviations of the binomial distribution, in multiples of 64.
+  /// Room for the labels of `rows` full rows: mean and label_sigmas standard deviations of the
+  /// binomial distribution, in multiples of 64. Six of them fail one batch in a billion.
   int64_t usual_capacity(int64_t rows) const;
   /// The smallest of usual_capacity(rows), 1.25 times that, and so on, that holds `labels`.
   int64_t capacity_for(int64_t rows, int64_t labels) const;

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// report.html and trace.json of a byte-LM run.
+// report.html and trace.json of a run.
 #pragma once
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "espalier/train/byte_lm_options.h"
-#include "espalier/train/loop.h"
-#include "espalier/train/metrics.h"
 #include "espalier/train/report.h"
+#include "espalier/train/run_job.h"
 
 namespace espalier::train {
 
 /// Columns of metrics.csv after "step".
-std::vector<std::string> metric_columns();
+std::vector<std::string> metric_columns(const RunTask& task);
 
-struct ByteLmReportInput {
-  const ByteLmOptions& options;
+struct RunReportInput {
+  const RunTask& task;
+  const RunOptions& options;
   const LoopResult& loop;
   const CompileStats& stats;
   MetricsTable metrics;
-  double eval_bits_per_byte = 0.0;
+  const Evaluation& evaluation;
   double peak_flops = 0.0;
-  double flops_per_step = 0.0;
 };
 
-void write_byte_lm_report(const std::filesystem::path& path, const ByteLmReportInput& input);
+/// A column of metrics.csv as a curve; without points where it has no values.
+Curve curve_of(const MetricsTable& metrics, std::string_view column, std::string name);
+
+void write_run_report(const std::filesystem::path& path, const RunReportInput& input);
 
 /// Where the time of a step goes, kernel by kernel; `runs` profiled steps, `peak` in FLOP/s or 0.
 ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak);

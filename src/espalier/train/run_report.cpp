@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "espalier/train/byte_lm_report.h"
+#include "espalier/train/run_report.h"
 
 #include <algorithm>
 #include <cmath>
@@ -14,11 +14,6 @@
 namespace espalier::train {
 namespace {
 
-Curve curve(const MetricsTable& metrics, std::string_view column, std::string name) {
-  auto [x, y] = metrics.series(column);
-  return {std::move(name), std::move(x), std::move(y)};
-}
-
 double median(std::vector<double> values) {
   if (values.empty()) return 0.0;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -26,31 +21,25 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-std::vector<Chart> charts(const MetricsTable& metrics) {
-  std::vector<Chart> result;
-  Chart loss{.title = "Loss", .y_label = "bits per byte", .smooth = true, .wide = true};
-  loss.curves.push_back(curve(metrics, "bits_per_byte", "training"));
-  if (Curve eval = curve(metrics, "eval_bits_per_byte", "held-out"); !eval.x.empty()) {
-    loss.curves.push_back(std::move(eval));
-  }
-  result.push_back(std::move(loss));
+std::vector<Chart> charts(const RunTask& task, const MetricsTable& metrics) {
+  std::vector<Chart> result{task.loss_chart(metrics)};
   result.push_back({.title = "Speed",
                     .y_label = "sequences per second",
-                    .curves = {curve(metrics, "sequences_per_second", "speed")},
+                    .curves = {curve_of(metrics, "sequences_per_second", "speed")},
                     .from_zero = true});
   result.push_back({.title = "Share of the machine's peak",
                     .y_label = "share of peak",
                     .unit = Unit::percent,
-                    .curves = {curve(metrics, "share_of_peak", "share")},
+                    .curves = {curve_of(metrics, "share_of_peak", "share")},
                     .from_zero = true});
   result.push_back({.title = "Memory",
                     .y_label = "resident memory",
                     .unit = Unit::bytes,
-                    .curves = {curve(metrics, "resident_bytes", "memory")},
+                    .curves = {curve_of(metrics, "resident_bytes", "memory")},
                     .from_zero = true});
   result.push_back({.title = "Learning rate",
                     .y_label = "learning rate",
-                    .curves = {curve(metrics, "learning_rate", "learning rate")},
+                    .curves = {curve_of(metrics, "learning_rate", "learning rate")},
                     .from_zero = true});
   return result;
 }
@@ -66,10 +55,17 @@ FactList section_facts(std::string title, const CheckpointSection& section) {
 
 }  // namespace
 
-std::vector<std::string> metric_columns() {
-  return {"loss",       "bits_per_byte",        "learning_rate",
-          "loss_scale", "sequences_per_second", "share_of_peak",
-          "host_us",    "resident_bytes",       "eval_bits_per_byte"};
+Curve curve_of(const MetricsTable& metrics, std::string_view column, std::string name) {
+  auto [x, y] = metrics.series(column);
+  return {std::move(name), std::move(x), std::move(y)};
+}
+
+std::vector<std::string> metric_columns(const RunTask& task) {
+  std::vector<std::string> columns{"loss"};
+  for (std::string& own : task.columns()) columns.push_back(std::move(own));
+  columns.insert(columns.end(), {"learning_rate", "loss_scale", "sequences_per_second",
+                                 "share_of_peak", "host_us", "resident_bytes", "compilations"});
+  return columns;
 }
 
 ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
@@ -109,29 +105,30 @@ ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
   return table;
 }
 
-void write_byte_lm_report(const std::filesystem::path& path, const ByteLmReportInput& in) {
+void write_run_report(const std::filesystem::path& path, const RunReportInput& in) {
   const cpu::CpuInfo& machine = cpu::cpu_info();
   const double speed = median(in.metrics.series("sequences_per_second").second);
   const double share = median(in.metrics.series("share_of_peak").second);
   Report report;
-  report.title = "Espalier: byte-level language model";
+  report.title = "Espalier: " + in.task.title();
   report.subtitle = fmt::format("{} steps of {} sequences, {}, on {}", in.loop.steps_done,
                                 in.options.batch_size, in.options.data, machine.model);
-  if (in.eval_bits_per_byte > 0.0) {
-    report.highlights.push_back(
-        {fmt::format("{:.3f}", in.eval_bits_per_byte), "bits per byte", "on held-out text"});
+  for (const auto& [name, value] : in.evaluation.numbers) {
+    std::string label = name;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    report.highlights.push_back({fmt::format("{:.3f}", value), label, "on held-out text"});
   }
   report.highlights.push_back({fmt::format("{:.3f}", in.loop.loss), "loss", "of the last step"});
   report.highlights.push_back({fmt::format("{:.1f}", speed), "sequences per second", "median"});
   report.highlights.push_back({fmt::format("{:.0f} %", 100.0 * share), "of the machine's peak",
                                fmt::format("{:.0f} GFLOP/s", in.peak_flops * 1e-9)});
   report.highlights.push_back({human_bytes(peak_resident_bytes()), "memory", "at the peak"});
-  report.charts = charts(in.metrics);
+  report.charts = charts(in.task, in.metrics);
   if (!in.loop.profile.empty()) {
     report.tables.push_back(profile_table(in.loop.profile, in.peak_flops));
   }
-  report.facts.push_back(section_facts("Model", config_section(in.options.model)));
-  report.facts.push_back(section_facts("Run", options_section(in.options)));
+  report.facts.push_back(section_facts("Model", in.task.config()));
+  report.facts.push_back(section_facts("Run", in.task.options()));
   report.facts.push_back(
       {"Machine and program",
        {{"processor", machine.model},
@@ -139,10 +136,11 @@ void write_byte_lm_report(const std::filesystem::path& path, const ByteLmReportI
         {"cores", fmt::format("{}", machine.cores)},
         {"version", std::string(version())},
         {"compiled in", human_duration(in.stats.seconds)},
+        {"compilations", fmt::format("{}", in.task.compilations())},
         {"loops", fmt::format("{} calls of {} distinct, {} from the cache", in.stats.loops,
                               in.stats.distinct_loops, in.stats.loops_from_cache)},
         {"memory predicted", human_bytes(in.stats.predicted_bytes)},
-        {"work", flops_text(in.options.model)}}});
+        {"work", in.task.flops_text()}}});
   write_report(path, report);
 }
 
