@@ -6,6 +6,7 @@ find_dependency(OpenMP COMPONENTS CXX)
 find_dependency(Threads)
 find_dependency(fmt)
 find_dependency(nlohmann_json)
+find_dependency(OpenSSL COMPONENTS Crypto)
 find_dependency(ICU COMPONENTS uc)
 
 if(NOT TARGET espalier_dnnl)

@@ -61,15 +61,14 @@ TEST_F(StoreTest, ObjectsAreMadeOnceReplacedListedAndRemoved) {
 
 TEST_F(StoreTest, AWriterWithoutCommitLeavesNothing) {
   const std::string_view text = "payload";
-  const auto bytes = std::as_bytes(std::span(text));
   {
     const auto writer = store_->writer("shards/one");
-    writer->write(bytes);
+    writer->write(text);
   }
   EXPECT_THAT(store_->list(""), ElementsAre());
   EXPECT_TRUE(fs::is_empty(folder_ / "run/shards"));
   const auto writer = store_->writer("shards/one");
-  writer->write(bytes);
+  writer->write(text);
   EXPECT_THAT(store_->list(""), ElementsAre());  // not yet
   writer->commit();
   EXPECT_EQ(store_->get("shards/one", 10), "payload");

@@ -32,6 +32,7 @@ void add_peak(Program& program);
 void add_bench(Program& program);
 void add_plan(Program& program);
 void add_train_bert(Program& program, CLI::App& train);
+void add_extract(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
 void add_bench_bert(Program& program, CLI::App& bench);
 void add_bench_init(Program& program, CLI::App& bench);

@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
     cli::add_bench(program);
     cli::add_peak(program);
     cli::add_plan(program);
+    cli::add_extract(program);
     if (const auto done = cli::parse(program)) return *done;
     const int code = program.action();
     return cli::stop_signal() != 0 ? 128 + cli::stop_signal() : code;

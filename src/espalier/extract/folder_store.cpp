@@ -18,11 +18,14 @@ const io::FileContext kContext{.stage = "store",
 
 class FileWriter final : public ObjectWriter {
  public:
-  explicit FileWriter(const fs::path& path) : file_(path, kContext) {}
+  explicit FileWriter(const fs::path& path) : path_(path.string()), file_(path, kContext) {}
+  using ObjectWriter::write;
   void write(std::span<const std::byte> bytes) override { file_.out().write(bytes); }
   void commit() override { file_.commit(); }
+  std::string label() const override { return path_; }
 
  private:
+  std::string path_;
   io::AtomicFile file_;
 };
 

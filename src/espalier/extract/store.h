@@ -13,13 +13,13 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/io/byte_sink.h"
+
 namespace espalier::extract {
 
 /// An object being written; without commit nothing of it remains.
-class ObjectWriter {
+class ObjectWriter : public io::ByteSink {
  public:
-  virtual ~ObjectWriter() = default;
-  virtual void write(std::span<const std::byte> bytes) = 0;
   /// The object is there, in the place of an earlier one.
   virtual void commit() = 0;
 };

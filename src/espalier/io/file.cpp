@@ -136,10 +136,6 @@ void OutputFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void OutputFile::write(std::string_view text) {
-  write(std::as_bytes(std::span(text.data(), text.size())));
-}
-
 void OutputFile::sync_and_close() {
   const std::string doing =
       fmt::format("cannot flush the {} written to the device", human_bytes(written_));

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "espalier/base/error.h"
+#include "espalier/io/byte_sink.h"
 
 namespace espalier::io {
 
@@ -44,7 +45,7 @@ class FileDescriptor {
 
 /// A file being written from its start or its end. Nothing is buffered here: when write returns,
 /// the bytes survive the death of the process.
-class OutputFile {
+class OutputFile final : public ByteSink {
  public:
   /// Creates `path`, which must not exist.
   static OutputFile create(std::filesystem::path path, FileContext context);
@@ -52,8 +53,9 @@ class OutputFile {
   static OutputFile append(std::filesystem::path path, FileContext context);
 
   /// Writes everything, through short writes and signals.
-  void write(std::span<const std::byte> bytes);
-  void write(std::string_view text);
+  using ByteSink::write;
+  void write(std::span<const std::byte> bytes) override;
+  std::string label() const override { return path_.string(); }
   /// Bytes written through this object, and their CRC-32C.
   int64_t written() const { return written_; }
   uint32_t crc32c() const { return crc_; }

@@ -87,7 +87,7 @@ class SafetensorsWriter {
  public:
   /// Writes the header. Equal tensors and metadata give equal bytes whatever their order. The
   /// default metadata is what `transformers` asks for.
-  SafetensorsWriter(OutputFile& out, std::vector<SafetensorsSpec> tensors,
+  SafetensorsWriter(ByteSink& out, std::vector<SafetensorsSpec> tensors,
                     const SafetensorsMetadata& metadata = {{"format", "pt"}});
 
   /// The order in which bytes must come: wide dtypes first (all stay aligned), then by name.
@@ -99,14 +99,14 @@ class SafetensorsWriter {
 
  private:
   void skip_complete();
-  OutputFile& out_;
+  ByteSink& out_;
   std::vector<SafetensorsSpec> tensors_;
   size_t current_ = 0;
   int64_t missing_ = 0;  // bytes of the current tensor that are still to come
 };
 
 /// Writes all of `tensors` in one go.
-void write_safetensors(OutputFile& out, const std::map<std::string, HostTensor>& tensors,
+void write_safetensors(ByteSink& out, const std::map<std::string, HostTensor>& tensors,
                        const SafetensorsMetadata& metadata = {{"format", "pt"}});
 
 /// The same as a file that appears whole or not at all.

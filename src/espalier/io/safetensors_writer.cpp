@@ -55,7 +55,7 @@ std::string header_text(const std::vector<SafetensorsSpec>& tensors,
 }
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(OutputFile& out, std::vector<SafetensorsSpec> tensors,
+SafetensorsWriter::SafetensorsWriter(ByteSink& out, std::vector<SafetensorsSpec> tensors,
                                      const SafetensorsMetadata& metadata)
     : out_(out), tensors_(std::move(tensors)) {
   std::sort(tensors_.begin(), tensors_.end(), [](const auto& a, const auto& b) {
@@ -65,14 +65,14 @@ SafetensorsWriter::SafetensorsWriter(OutputFile& out, std::vector<SafetensorsSpe
   std::map<std::string_view, int> count;
   for (const SafetensorsSpec& tensor : tensors_) {
     ESPALIER_CHECK(tensor.name != "__metadata__", ErrorKind::user, kStage,
-                   "a tensor cannot be named __metadata__, at {}", out_.path().string());
+                   "a tensor cannot be named __metadata__, at {}", out_.label());
     ESPALIER_CHECK(++count[tensor.name] == 1, ErrorKind::user, kStage,
-                   "tensor {} appears twice, at {}", tensor.name, out_.path().string());
+                   "tensor {} appears twice, at {}", tensor.name, out_.label());
   }
   const std::string header = header_text(tensors_, metadata);
   ESPALIER_CHECK(std::cmp_less_equal(header.size(), kSafetensorsHeaderLimit), ErrorKind::user,
                  kStage, "{} tensors need a header of {} bytes, the limit is {}, at {}",
-                 tensors_.size(), header.size(), kSafetensorsHeaderLimit, out_.path().string());
+                 tensors_.size(), header.size(), kSafetensorsHeaderLimit, out_.label());
   std::string start(sizeof(uint64_t), '\0');
   for (size_t i = 0; i < start.size(); ++i) start[i] = static_cast<char>(header.size() >> (8 * i));
   out_.write(start + header);
@@ -90,11 +90,10 @@ void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> 
   if (bytes.empty()) return;
   const auto turn = current_ < tensors_.size() ? std::string_view(tensors_[current_].name) : "none";
   ESPALIER_CHECK(name == turn, ErrorKind::internal, kStage,
-                 "bytes of {} come when it is the turn of {}, at {}", name, turn,
-                 out_.path().string());
+                 "bytes of {} come when it is the turn of {}, at {}", name, turn, out_.label());
   ESPALIER_CHECK(std::cmp_less_equal(bytes.size(), missing_), ErrorKind::internal, kStage,
                  "{} bytes of {} where {} are missing, at {}", bytes.size(), name, missing_,
-                 out_.path().string());
+                 out_.label());
   out_.write(bytes);
   missing_ -= static_cast<int64_t>(bytes.size());
   skip_complete();
@@ -103,10 +102,10 @@ void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> 
 void SafetensorsWriter::finish() {
   ESPALIER_CHECK(current_ == tensors_.size(), ErrorKind::internal, kStage,
                  "{} bytes of {} never came, at {}", missing_, tensors_[current_].name,
-                 out_.path().string());
+                 out_.label());
 }
 
-void write_safetensors(OutputFile& out, const std::map<std::string, HostTensor>& tensors,
+void write_safetensors(ByteSink& out, const std::map<std::string, HostTensor>& tensors,
                        const SafetensorsMetadata& metadata) {
   std::vector<SafetensorsSpec> specs;
   for (const auto& [name, tensor] : tensors)

@@ -18,10 +18,10 @@ nlohmann::ordered_json parse(std::string_view stage, std::string_view text,
 }  // namespace
 
 ConfigReader::ConfigReader(std::string_view stage, std::string_view text, std::string_view label)
-    : ConfigReader(stage, parse(stage, text, label), label) {}
+    : ConfigReader(stage, Parsed{parse(stage, text, label)}, label) {}
 
-ConfigReader::ConfigReader(std::string_view stage, Json json, std::string_view label)
-    : stage_(stage), label_(label), json_(std::move(json)) {
+ConfigReader::ConfigReader(std::string_view stage, Parsed parsed, std::string_view label)
+    : stage_(stage), label_(label), json_(std::move(parsed.json)) {
   ESPALIER_CHECK(json_.is_object(), ErrorKind::data, stage_, "{} is not a JSON object", label_);
 }
 
@@ -32,7 +32,7 @@ const ConfigReader::Json* ConfigReader::find(const char* key) const {
 
 ConfigReader ConfigReader::object(const char* key) const {
   const Json* found = find(key);
-  return {stage_, found == nullptr ? Json::object() : *found, label_ + ":" + key};
+  return {stage_, Parsed{found == nullptr ? Json::object() : *found}, label_ + ":" + key};
 }
 
 void ConfigReader::take(const char* key, int64_t& value, int64_t least) {

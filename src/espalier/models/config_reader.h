@@ -56,7 +56,10 @@ class ConfigReader {
   ConfigReader object(const char* key) const;
 
  private:
-  ConfigReader(std::string_view stage, Json json, std::string_view label);
+  struct Parsed {
+    Json json;
+  };
+  ConfigReader(std::string_view stage, Parsed parsed, std::string_view label);
 
   std::string stage_, label_;
   Json json_;

@@ -44,7 +44,7 @@ Qwen2Config qwen2_config(std::string_view name);
 Qwen2Config parse_qwen2_config(std::string_view json, std::string_view label);
 Qwen2Config read_qwen2_config(const std::filesystem::path& path);
 /// config.json as `transformers` reads it.
-std::string qwen2_config_json(const Qwen2Config& config);
+std::string qwen2_config_json(const Qwen2Config& config, DType dtype = DType::f32);
 
 struct Qwen2Attention : nn::Module<Qwen2Attention> {
   nn::Linear q_proj, k_proj, v_proj;  // [heads * head_size, hidden], [kv_heads * head_size, hidden]

@@ -6,6 +6,7 @@
 #include "espalier/io/file.h"
 #include "espalier/models/config_reader.h"
 #include "espalier/models/qwen2.h"
+#include "espalier/tensor/dtype_names.h"
 
 namespace espalier::models {
 namespace {
@@ -94,9 +95,10 @@ Qwen2Config read_qwen2_config(const std::filesystem::path& path) {
   return parse_qwen2_config(io::read_text(path, kConfigLimit, {.stage = "qwen2"}), path.string());
 }
 
-std::string qwen2_config_json(const Qwen2Config& c) {
+std::string qwen2_config_json(const Qwen2Config& c, DType dtype) {
   const Json json{{"architectures", {"Qwen2ForCausalLM"}},
                   {"model_type", "qwen2"},
+                  {"dtype", std::string(long_name(dtype))},
                   {"vocab_size", c.vocab_size},
                   {"hidden_size", c.hidden_size},
                   {"num_hidden_layers", c.num_hidden_layers},

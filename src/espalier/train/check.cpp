@@ -162,6 +162,10 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
                  sums * largest(part(one_rounding.at(what)))) /
                 scale;
       }
+      // What the folder itself rounded.
+      if (const auto stored = io::dtype_from_safetensors(entry.dtype); stored && !exact) {
+        bound += unit_roundoff(*stored);
+      }
       const std::vector<double> apart = differences(compared(c, what, at->second), want);
       report.rows.push_back({name, largest(part(apart)) / scale, bound});
     };

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Samples: token sequences with names, from tasks, texts or ids in files.
+//
+//   arc      tasks (arc_task.h), in JSONL files or folders with a file each; one sample for each
+//            test of each variant: "007bbfb7/3/0"
+//   text     JSONL with "text" (or "content") and perhaps "id"
+//   tokens   JSONL with "tokens", a list of ids, and perhaps "id"
+//
+// Lines without an id are named FILE:LINE. The same inputs give the same samples in the same order.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "espalier/extract/length_policy.h"
+#include "espalier/text/tokenizer.h"
+
+namespace espalier::extract {
+
+enum class SourceFormat : uint8_t { automatic, arc, text, tokens };
+/// "auto", "arc", "text" or "tokens"; throws `user` for another.
+SourceFormat parse_source_format(std::string_view text);
+
+struct SourceOptions {
+  std::vector<std::filesystem::path> files;
+  /// automatic: what the first object of each file looks like.
+  SourceFormat format = SourceFormat::automatic;
+  LengthPolicy length_policy = LengthPolicy::error;
+  int64_t max_seq_length = 4096;
+  bool skip_bad_lines = false;
+  int64_t max_tasks = -1;  // lines or tasks that are read; -1: all
+
+  // ARC only.
+  std::string grid_encoder;    // empty: kDefaultGridEncoder
+  std::string prompt_version;  // of the built-in templates; empty: the first
+  std::string prompt_file;     // a template of the user's instead
+  int64_t predictions_per_task = 8;
+  uint64_t random_seed = 42;
+};
+
+struct Sample {
+  std::string id;
+  std::string augmentation;  // JSON of what was done to the task, or empty
+  std::vector<int32_t> tokens;
+  int64_t first_position = 0;  // of tokens[0] in the whole sample, where it was cut
+};
+
+struct SourceReport {
+  int64_t lines = 0, bad_lines = 0;
+  std::string first_bad_line;  // what was wrong with it
+  LengthCounts lengths;
+};
+
+/// Reads everything and hands out sample after sample. Throws `data` for a bad line, with file and
+/// number, unless these are skipped (and counted); `user` for missing files.
+void read_samples(const SourceOptions& options, const text::Tokenizer& tokenizer,
+                  SourceReport& report, const std::function<void(Sample)>& take);
+
+}  // namespace espalier::extract
