@@ -10,8 +10,8 @@
 #include "espalier/extract/job.h"
 #include "espalier/extract/verify.h"
 #include "espalier/models/qwen2_folder.h"
-#include "espalier/train/run_options.h"
 #include "espalier/train/cache_dir.h"
+#include "espalier/train/run_options.h"
 
 namespace espalier::cli {
 namespace {

@@ -18,8 +18,9 @@ int report(std::string message, espalier::ErrorKind kind) {
   std::replace(message.begin(), message.end(), '\n', ' ');
   fmt::print(stderr, "espalier: error: {}\n", message);
   if (kind == espalier::ErrorKind::internal) {
-    fmt::print(stderr, "espalier: this is a defect of the program; please report it with the "
-                       "command line and this message\n");
+    fmt::print(stderr,
+               "espalier: this is a defect of the program; please report it with the "
+               "command line and this message\n");
   }
   return espalier::exit_code(kind);
 }
@@ -32,12 +33,13 @@ int main(int argc, char** argv) {
   try {
     cli::Program program;
     program.arguments = cli::normalize_flags({argv + 1, argv + argc});
-    program.app.footer("Examples:\n"
-                       "  espalier train byte-lm --data builtin --num-layer 2 --save-dir run\n"
-                       "  espalier generate run --prompt 'int main'\n"
-                       "  espalier bench byte-lm --dtype bfloat16\n\n"
-                       "Exit codes: 0 done, 1 a check failed, 2 wrong use, 3 bad data,\n"
-                       "4 not supported, 5 device, 70 defect, 130/143 stopped by a signal.");
+    program.app.footer(
+        "Examples:\n"
+        "  espalier train byte-lm --data builtin --num-layer 2 --save-dir run\n"
+        "  espalier generate run --prompt 'int main'\n"
+        "  espalier bench byte-lm --dtype bfloat16\n\n"
+        "Exit codes: 0 done, 1 a check failed, 2 wrong use, 3 bad data,\n"
+        "4 not supported, 5 device, 70 defect, 130/143 stopped by a signal.");
     cli::add_train(program);
     cli::add_generate(program);
     cli::add_eval(program);
