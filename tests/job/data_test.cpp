@@ -13,9 +13,12 @@
 #include "espalier/base/error.h"
 #include "espalier/train/corpus.h"
 #include "espalier/train/shuffle.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
+
+using test::message;
 
 namespace fs = std::filesystem;
 
@@ -31,18 +34,6 @@ fs::path write_file(const std::string& name, size_t size) {
   const auto bytes = ramp(size);
   file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(size));
   return path;
-}
-
-template <typename Fn>
-std::string message(ErrorKind kind, Fn fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
 }
 
 TEST(Shuffle, IsAPermutationOfEverySize) {

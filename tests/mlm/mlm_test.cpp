@@ -13,23 +13,14 @@
 #include "espalier/text/vocab_builder.h"
 #include "espalier/train/corpus.h"
 #include "espalier/train/mlm_data.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
 
-namespace fs = std::filesystem;
+using test::message;
 
-template <typename Fn>
-std::string message(ErrorKind kind, Fn fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
+namespace fs = std::filesystem;
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};

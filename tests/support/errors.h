@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <functional>
 #include <string>
 
@@ -16,6 +18,18 @@ inline std::string error_of(const std::function<void()>& run) {
     return e.what();
   }
   return "no error";
+}
+
+/// What running `run` throws, which must be an error of this kind.
+inline std::string message(ErrorKind kind, const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
 }
 
 }  // namespace espalier::test

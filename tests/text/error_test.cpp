@@ -11,24 +11,15 @@
 #include "espalier/text/byte_bpe.h"
 #include "espalier/text/jobs.h"
 #include "espalier/text/tokenizer_file.h"
+#include "tests/support/errors.h"
 
 namespace espalier::text {
 namespace {
 
+using test::message;
+
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-template <typename Fn>
-std::string message(ErrorKind kind, Fn fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
 
 json bert() {
   return json::parse(R"({"model":{"type":"WordPiece","unk_token":"[UNK]",
