@@ -8,7 +8,7 @@
 #include <string>
 
 #include "espalier/base/error.h"
-#include "espalier/base/text.h"
+#include "espalier/extract/choice.h"
 
 namespace espalier::extract {
 namespace {
@@ -57,11 +57,7 @@ std::vector<Row> pack(std::span<const int64_t> lengths, const BatchOptions& o) {
 }  // namespace
 
 Batching parse_batching(std::string_view text) {
-  const auto found = std::find(kNames.begin(), kNames.end(), text);
-  const std::vector<std::string> names(kNames.begin(), kNames.end());
-  ESPALIER_CHECK(found != kNames.end(), ErrorKind::user, "batching", "\"{}\" is none of {}{}", text,
-                 fmt::join(names, ", "), nearest_hint(text, names));
-  return static_cast<Batching>(found - kNames.begin());
+  return parse_choice<Batching>("batching", text, kNames);
 }
 
 std::string_view name(Batching batching) { return kNames[static_cast<size_t>(batching)]; }

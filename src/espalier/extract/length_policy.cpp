@@ -7,7 +7,7 @@
 #include <array>
 
 #include "espalier/base/error.h"
-#include "espalier/base/text.h"
+#include "espalier/extract/choice.h"
 
 namespace espalier::extract {
 namespace {
@@ -18,11 +18,7 @@ constexpr std::array<std::string_view, 5> kNames{"error", "skip", "truncate-left
 }  // namespace
 
 LengthPolicy parse_length_policy(std::string_view text) {
-  const auto found = std::find(kNames.begin(), kNames.end(), text);
-  const std::vector<std::string> names(kNames.begin(), kNames.end());
-  ESPALIER_CHECK(found != kNames.end(), ErrorKind::user, "length policy", "\"{}\" is none of {}{}",
-                 text, fmt::join(names, ", "), nearest_hint(text, names));
-  return static_cast<LengthPolicy>(found - kNames.begin());
+  return parse_choice<LengthPolicy>("length policy", text, kNames);
 }
 
 std::string_view name(LengthPolicy policy) { return kNames[static_cast<size_t>(policy)]; }

@@ -9,8 +9,8 @@
 #include <set>
 
 #include "espalier/base/error.h"
-#include "espalier/base/text.h"
 #include "espalier/extract/augmentation.h"
+#include "espalier/extract/choice.h"
 #include "espalier/extract/grid_encoder.h"
 #include "espalier/extract/prompt_template.h"
 #include "espalier/io/file.h"
@@ -219,11 +219,7 @@ class Reader {
 }  // namespace
 
 SourceFormat parse_source_format(std::string_view text) {
-  const auto found = std::find(kFormats.begin(), kFormats.end(), text);
-  const std::vector<std::string> names(kFormats.begin(), kFormats.end());
-  ESPALIER_CHECK(found != kFormats.end(), ErrorKind::user, "dataset", "\"{}\" is none of {}{}",
-                 text, fmt::join(names, ", "), nearest_hint(text, names));
-  return static_cast<SourceFormat>(found - kFormats.begin());
+  return parse_choice<SourceFormat>("dataset", text, kFormats);
 }
 
 void read_samples(const SourceOptions& options, const text::Tokenizer& tokenizer,
