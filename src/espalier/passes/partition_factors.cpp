@@ -40,6 +40,13 @@ class Draft {
     in(operand, from, f);
     out(0, to, f);
   }
+  /// The first dimension of two operands and of result 0 is cut into the same `count` pieces.
+  void pieces(int64_t count) {
+    const int32_t piece = factor(count);
+    in(0, 0, piece);
+    in(1, 0, piece);
+    out(0, 0, piece);
+  }
   OpFactors done() { return std::move(made_); }
 
  private:
@@ -174,10 +181,7 @@ OpFactors gather(const FactorUse& u) {
   Draft draft(u);
   const int64_t rank = u.in(1).rank();
   if (u.local_pieces > 1) {
-    const int32_t piece = draft.factor(u.local_pieces);
-    draft.in(0, 0, piece);
-    draft.in(1, 0, piece);
-    draft.out(0, 0, piece);
+    draft.pieces(u.local_pieces);
   } else {
     draft.in(0, 0, draft.factor(u.in(0)[0], FactorKind::sum));
   }
@@ -191,10 +195,7 @@ OpFactors scatter_add(const FactorUse& u) {
   Draft draft(u);
   const int64_t rank = u.in(0).rank();
   if (u.local_pieces > 1) {
-    const int32_t piece = draft.factor(u.local_pieces);
-    draft.in(0, 0, piece);
-    draft.in(1, 0, piece);
-    draft.out(0, 0, piece);
+    draft.pieces(u.local_pieces);
   } else {
     draft.out(0, 0, draft.factor(u.out()[0]));
   }
