@@ -83,9 +83,34 @@ TEST_F(StoreTest, KeysThatLeaveTheFolderAndLongObjectsAreErrors) {
   EXPECT_THAT(error_of([&] { store_->get("long", 9); }), HasSubstr("long"));
 }
 
+TEST_F(StoreTest, PartsOfObjectsAreRead) {
+  store_->put("a", "0123456789");
+  EXPECT_EQ(store_->size("a"), 10);
+  EXPECT_EQ(store_->size("b"), std::nullopt);
+  EXPECT_EQ(store_->file("a"), folder_ / "run/a");
+  std::string part(4, ' ');
+  const auto bytes = std::as_writable_bytes(std::span(part));
+  store_->read("a", 6, bytes);
+  EXPECT_EQ(part, "6789");
+  store_->read("a", 10, bytes.first(0));
+  EXPECT_THAT(error_of([&] { store_->read("a", 7, bytes); }),
+              HasSubstr("ends at 10, before 7 + 4"));
+  EXPECT_THAT(error_of([&] { store_->read("b", 0, bytes); }), HasSubstr("b is missing"));
+}
+
+TEST_F(StoreTest, OpeningMakesNothing) {
+  const auto store = open_store((folder_ / "later").string());
+  EXPECT_THAT(store->list(""), ElementsAre());
+  EXPECT_FALSE(fs::exists(folder_ / "later"));
+  store->put("a", "x");
+  EXPECT_TRUE(fs::exists(folder_ / "later/a"));
+}
+
 TEST_F(StoreTest, AFolderThatCannotBeMadeIsAnError) {
+  fs::create_directories(folder_);
   std::ofstream(folder_ / "file") << "x";
-  EXPECT_THAT(error_of([&] { open_folder_store(folder_ / "file/run"); }), HasSubstr("file"));
+  const auto store = open_folder_store(folder_ / "file/run");
+  EXPECT_THAT(error_of([&] { store->put("key", "x"); }), HasSubstr("file"));
 }
 
 TEST_F(StoreTest, OfManyProcessesOneCreates) {

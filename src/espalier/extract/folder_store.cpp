@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,9 +32,7 @@ class FileWriter final : public ObjectWriter {
 
 class FolderStore final : public Store {
  public:
-  explicit FolderStore(fs::path folder) : folder_(std::move(folder)) {
-    io::create_folders(folder_, kContext);
-  }
+  explicit FolderStore(fs::path folder) : folder_(std::move(folder)) {}
 
   bool create(const std::string& key, std::string_view bytes) override {
     io::AtomicFile file(target(key), kContext);
@@ -49,6 +48,30 @@ class FolderStore final : public Store {
     struct stat status {};
     if (::stat(path_of(key).c_str(), &status) != 0 && errno == ENOENT) return std::nullopt;
     return io::read_text(path_of(key), limit, kContext);
+  }
+
+  std::optional<int64_t> size(const std::string& key) override {
+    struct stat status {};
+    if (::stat(path_of(key).c_str(), &status) == 0) return status.st_size;
+    if (errno == ENOENT) return std::nullopt;
+    io::fail_errno(errno, kContext, "cannot look at", path_of(key));
+  }
+
+  void read(const std::string& key, int64_t offset, std::span<std::byte> out) override {
+    const fs::path path = path_of(key);
+    const io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    ESPALIER_CHECK(file.get() >= 0 || errno != ENOENT, ErrorKind::data, "store", "{} is missing",
+                   path.string());
+    if (file.get() < 0) io::fail_errno(errno, kContext, "cannot open", path);
+    for (size_t done = 0; done < out.size();) {
+      const ssize_t count = ::pread(file.get(), out.data() + done, out.size() - done,
+                                    offset + static_cast<int64_t>(done));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) io::fail_errno(errno, kContext, "cannot read", path);
+      ESPALIER_CHECK(count > 0, ErrorKind::data, "store", "{} ends at {}, before {} + {}",
+                     path.string(), offset + static_cast<int64_t>(done), offset, out.size());
+      done += static_cast<size_t>(count);
+    }
   }
 
   void remove(const std::string& key) override {
@@ -81,6 +104,7 @@ class FolderStore final : public Store {
   }
 
   std::string where(const std::string& key) const override { return (folder_ / key).string(); }
+  std::optional<fs::path> file(const std::string& key) const override { return path_of(key); }
 
  private:
   fs::path path_of(const std::string& key) const {

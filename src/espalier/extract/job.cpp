@@ -66,7 +66,7 @@ class Job {
     read();
     say_plan();
     if (o_.dry_run) return report_;
-    store_ = open_folder_store(o_.output);
+    store_ = open_store(o_.output);
     claim_run(*store_, describe_run(o_, *model_));
     work();
     report_.compiles = model_->compiles();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a run keeps its objects: a folder, or the prefix of an object store. Keys are relative
 // paths with '/'. An object is there whole or not at all, and is durable when the call that makes
-// it returns.
+// it returns. Calls may come from several threads at once.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -35,6 +36,11 @@ class Store {
   virtual void put(const std::string& key, std::string_view bytes) = 0;
   /// The bytes of `key`, or nothing when it is not there. Throws `data` for more than `limit`.
   virtual std::optional<std::string> get(const std::string& key, int64_t limit) = 0;
+  /// Its size in bytes, or nothing when it is not there.
+  virtual std::optional<int64_t> size(const std::string& key) = 0;
+  /// Fills `out` with the bytes of `key` that begin at `offset`. Throws `data` when it is not there
+  /// or ends before.
+  virtual void read(const std::string& key, int64_t offset, std::span<std::byte> out) = 0;
   /// Removes `key` where it is there.
   virtual void remove(const std::string& key) = 0;
   /// Keys that begin with `prefix`, sorted.
@@ -43,11 +49,17 @@ class Store {
   virtual std::unique_ptr<ObjectWriter> writer(const std::string& key) = 0;
   /// For messages: a path or URL.
   virtual std::string where(const std::string& key) const = 0;
+  /// The file that holds `key`, where the store is a folder: then it can be mapped.
+  virtual std::optional<std::filesystem::path> file(const std::string& key) const = 0;
 };
 
-/// A folder, made when missing. Any number of processes and machines may share it, where its file
-/// system has hard links and atomic renames (local ones, NFS). Throws `user` for keys that leave
-/// it.
+/// The store of a folder's path, an "s3://bucket/prefix" or a "gs://bucket/prefix". Throws `user`
+/// for other URLs. Makes nothing, and connects at the first call.
+std::unique_ptr<Store> open_store(const std::string& url);
+
+/// A folder, made by the first call that writes. Any number of processes and machines may share it,
+/// where its file system has hard links and atomic renames (local ones, NFS). Throws `user` for
+/// keys that leave it.
 std::unique_ptr<Store> open_folder_store(const std::filesystem::path& folder);
 
 }  // namespace espalier::extract
