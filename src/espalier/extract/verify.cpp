@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "espalier/base/error.h"
-#include "espalier/extract/shard.h"
+#include "espalier/extract/manifest.h"
 #include "espalier/io/safetensors.h"
 #include "espalier/io/sha256.h"
 
