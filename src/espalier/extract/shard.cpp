@@ -88,7 +88,7 @@ Shard::Shard(int64_t index, int64_t first_sample, std::span<const Sample> sample
   }
 }
 
-void Shard::put(size_t hook, int64_t sample, const float* rows) {
+bool Shard::put(size_t hook, int64_t sample, const float* rows) {
   const int64_t begin = offsets_[static_cast<size_t>(sample)] * width_;
   const int64_t count = offsets_[static_cast<size_t>(sample) + 1] * width_ - begin;
   auto* out = static_cast<std::byte*>(activations_[hook].data()) + begin * size_of(dtype_);
@@ -104,11 +104,12 @@ void Shard::put(size_t hook, int64_t sample, const float* rows) {
     bad += here;
   }
   put_.fetch_add(1);
-  if (bad == 0) return;
+  if (bad == 0) return true;
   const std::lock_guard lock(mutex_);
   if (!not_finite_ || std::pair(sample, hook) < std::pair(not_finite_->sample, not_finite_->hook)) {
     not_finite_ = {.sample = sample, .token = first, .values = bad, .hook = hook};
   }
+  return false;
 }
 
 void Shard::check_finite() const {
