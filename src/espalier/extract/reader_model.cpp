@@ -93,6 +93,8 @@ class Qwen2Reader final : public ReaderModel {
   double flops(int64_t rows, int64_t seq) const override {
     return models::qwen2_forward_flops(folder_.config, rows, seq);
   }
+  void set_profiling(bool on) override { current_->executable().set_profiling(on); }
+  std::vector<ProfileRow> profile() const override { return current_->executable().profile(); }
 
  private:
   train::Step trace(int64_t rows, int64_t seq) const {

@@ -48,6 +48,9 @@ class ReaderModel {
   virtual double compile_seconds() const = 0;
   /// FLOP of a batch of this shape, all layers.
   virtual double flops(int64_t rows, int64_t seq) const = 0;
+  /// Times of kernels of the shape that ran last, from now on.
+  virtual void set_profiling(bool on) = 0;
+  virtual std::vector<ProfileRow> profile() const = 0;
 };
 
 /// A Hugging Face folder of Qwen2 or Qwen2.5. Throws `unsupported` for another model_type.
