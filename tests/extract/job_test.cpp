@@ -79,6 +79,7 @@ class ExtractTest : public ::testing::Test {
   /// File name to contents of all shards.
   static std::map<std::string, std::string> shards_of(const ExtractOptions& o) {
     std::map<std::string, std::string> shards;
+    if (!fs::exists(fs::path(o.output) / "shards")) return shards;
     for (const auto& entry : fs::directory_iterator(fs::path(o.output) / "shards")) {
       // What a killed writer left behind has a hidden name.
       if (entry.path().filename().string().starts_with('.')) continue;
@@ -228,6 +229,29 @@ TEST_F(ExtractTest, DamageIsFound) {
   EXPECT_THAT(report.wrong[1], HasSubstr("its checksum is not the manifest's"));
   EXPECT_THAT(error_of([&] { verify_run((folder_ / "model").string()); }),
               HasSubstr("holds no run: run.json is missing"));
+}
+
+// A weight that is not finite: found in the activations, and nothing of the shard is kept.
+TEST_F(ExtractTest, ActivationsThatAreNotFiniteAreNamed) {
+  const fs::path file = folder_ / "model/model.safetensors";
+  std::map<std::string, HostTensor> tensors = io::SafetensorsFile::open(file).tensors();
+  HostTensor& norm = tensors.at("model.layers.1.post_attention_layernorm.weight");
+  norm = norm.clone();
+  norm.set(3, std::nan(""));
+  io::save_safetensors(file, tensors);
+  ExtractOptions o = options("run");
+  o.activation = "resid_mid.*,mlp_out.*";
+  EXPECT_THAT(test::message(ErrorKind::data, [&] { run(o); }),
+              ::testing::AllOf(HasSubstr("mlp_out.1 of sample tokens.jsonl:"),
+                               HasSubstr("values that are NaN or beyond f32, the first at its "
+                                         "token 0; check the model's weights")));
+  EXPECT_TRUE(shards_of(o).empty());
+  // The lease is given back: whoever comes next need not wait.
+  EXPECT_TRUE(open_folder_store(o.output)->list("leases/").empty());
+  // What the wanted hooks do not depend on does not matter.
+  o = options("other");
+  o.activation = "resid_mid.*";
+  EXPECT_TRUE(run(o).complete);
 }
 
 TEST_F(ExtractTest, BadInputIsNamedCountedOrRefused) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier extract, espalier verify, espalier init
 #include <memory>
-
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
@@ -25,9 +25,10 @@ struct State {
 };
 
 void print(const extract::ExtractReport& r, bool json) {
-  const double rate =
-      r.compute_seconds > 0.0 ? static_cast<double>(r.made_tokens) / r.compute_seconds : 0.0;
+  const double rate = static_cast<double>(r.made_tokens) / r.seconds;
   if (json) {
+    nlohmann::ordered_json stages;
+    for (const extract::StageShare& stage : r.stages.stages) stages[stage.name] = stage.seconds;
     fmt::print("{}\n", nlohmann::ordered_json{{"shards", r.shards},
                                               {"samples", r.samples},
                                               {"tokens", r.tokens},
@@ -37,21 +38,22 @@ void print(const extract::ExtractReport& r, bool json) {
                                               {"compiles", r.compiles},
                                               {"useful_share", r.useful_share},
                                               {"bad_lines", r.source.bad_lines},
-                                              {"compute_seconds", r.compute_seconds},
-                                              {"write_seconds", r.write_seconds},
                                               {"compile_seconds", r.compile_seconds},
                                               {"seconds", r.seconds},
-                                              {"tokens_per_second_forward", rate},
+                                              {"stage_seconds", stages},
+                                              {"limit", r.stages.limit},
+                                              {"tokens_per_second", rate},
                                               {"complete", r.complete}}
                            .dump());
     return;
   }
-  fmt::print(
-      "{} of {} shards made here, {} tokens, {} written; computing {} ({:.0f} tokens/s, "
-      "{} compiled), writing {}, {} in all\n",
-      r.made_shards, r.shards, r.made_tokens, human_bytes(r.bytes),
-      human_duration(r.compute_seconds), rate, r.compiles, human_duration(r.write_seconds),
-      human_duration(r.seconds));
+  fmt::print("{} of {} shards made here, {} tokens, {} written, {} shapes compiled, {}\n",
+             r.made_shards, r.shards, r.made_tokens, human_bytes(r.bytes), r.compiles,
+             human_duration(r.seconds));
+  for (const extract::StageShare& stage : r.stages.stages) {
+    fmt::print("  {:9} {:>9}  {:5.1f} %{}\n", stage.name, human_duration(stage.seconds),
+               100.0 * stage.share, stage.name == r.stages.limit ? "  the limit" : "");
+  }
   if (r.complete) fmt::print("the run is complete: {} samples\n", r.samples);
 }
 
@@ -68,7 +70,8 @@ int run(State& state) {
   extract::ExtractEvents events;
   events.stop = stop_signal;
   events.line = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-  events.progress = [](const extract::ExtractProgress& p) {
+  events.progress = [shown = int64_t{-1}](const extract::ExtractProgress& p) mutable {
+    if (p.shards_done == std::exchange(shown, p.shards_done)) return;
     const double rate = static_cast<double>(p.tokens_done) / p.seconds;
     fmt::print(stderr, "shard {}/{}  {} samples  {:.0f} tokens/s  {}\n", p.shards_done, p.shards,
                p.samples_done, rate, human_bytes(p.bytes));

@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <thread>
 
+#include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
-#include "espalier/extract/lease.h"
+#include "espalier/extract/metered_store.h"
+#include "espalier/extract/pipeline.h"
 #include "espalier/extract/reader_model.h"
 #include "espalier/extract/run_file.h"
 #include "espalier/extract/shard.h"
@@ -17,29 +18,33 @@ namespace espalier::extract {
 namespace {
 
 constexpr int64_t kEntryLimit = 4096;
-/// How often a worker says that it lives, and looks at shards that others have.
-constexpr double kBeats = 6.0;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Samples [first, last) of the run.
-struct Range {
-  int64_t first, last, tokens;
-};
-
-/// Whole samples, each range as soon as it has shard_tokens.
-std::vector<Range> cut_shards(const std::vector<Sample>& samples, int64_t shard_tokens) {
-  std::vector<Range> ranges;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    if (ranges.empty() || ranges.back().tokens >= shard_tokens) ranges.push_back({at, at, 0});
-    ranges.back().last = at + 1;
-    ranges.back().tokens += static_cast<int64_t>(samples[i].tokens.size());
+/// Whole samples, each shard as soon as it has shard_tokens.
+class MemoryPlan final : public RunPlan {
+ public:
+  void add(Sample sample, int64_t shard_tokens) {
+    if (shards_.empty() || filled_ >= shard_tokens) {
+      const auto index = static_cast<int64_t>(shards_.size());
+      shards_.push_back({.index = index, .first_sample = samples_, .samples = {}, .batches = {}});
+      filled_ = 0;
+    }
+    ++samples_;
+    filled_ += static_cast<int64_t>(sample.tokens.size());
+    shards_.back().samples.push_back(std::move(sample));
   }
-  return ranges;
-}
+  std::vector<ShardWork>& shards() { return shards_; }
+  int64_t known() override { return static_cast<int64_t>(shards_.size()); }
+  std::optional<int64_t> total() override { return known(); }
+  ShardWork load(int64_t index) override { return shards_[static_cast<size_t>(index)]; }
+
+ private:
+  std::vector<ShardWork> shards_;
+  int64_t samples_ = 0, filled_ = 0;
+};
 
 std::string worker_name() {
   char host[256] = "host";
@@ -66,12 +71,16 @@ class Job {
     read();
     say_plan();
     if (o_.dry_run) return report_;
-    store_ = open_store(o_.output);
+    store_ = std::make_unique<MeteredStore>(open_store(o_.output), times_);
     claim_run(*store_, describe_run(o_, *model_));
     work();
+    report_.made_shards = counts_.shards;
+    report_.made_tokens = counts_.tokens;
+    report_.bytes = store_->bytes();
     report_.compiles = model_->compiles();
     report_.compile_seconds = model_->compile_seconds();
     report_.seconds = now() - start_;
+    report_.stages = report_stages(times_, report_.seconds, 1, kWriters);
     return report_;
   }
 
@@ -80,6 +89,9 @@ class Job {
     if (events_.line) events_.line(line);
   }
   bool stopped() const { return events_.stop && events_.stop() != 0; }
+  int threads() const {
+    return o_.compile.threads > 0 ? o_.compile.threads : cpu::cpu_info().cores;
+  }
 
   void read() {
     const text::Tokenizer tokenizer =
@@ -90,20 +102,25 @@ class Job {
                        "sample {} has token {}, the model's vocabulary ends at {}", sample.id, id,
                        model_->vocab_size());
       }
-      samples_.push_back(std::move(sample));
+      plan_.add(std::move(sample), o_.shard_tokens);
     });
-    ESPALIER_CHECK(!samples_.empty(), ErrorKind::data, "extract", "the dataset holds no sample");
-    ranges_ = cut_shards(samples_, o_.shard_tokens);
-    report_.shards = static_cast<int64_t>(ranges_.size());
-    report_.samples = static_cast<int64_t>(samples_.size());
-    for (const Range& range : ranges_) {
-      report_.tokens += range.tokens;
-      for (const Batch& batch : batches_of(range)) {
-        computed_ += batch.rows * batch.seq;
+    ESPALIER_CHECK(plan_.known() > 0, ErrorKind::data, "extract", "the dataset holds no sample");
+    report_.shards = plan_.known();
+    int64_t computed = 0;
+    for (ShardWork& shard : plan_.shards()) {
+      std::vector<int64_t> lengths;
+      for (const Sample& sample : shard.samples) {
+        lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
+      }
+      shard.batches = plan_batches(lengths, o_.batch);
+      report_.samples += static_cast<int64_t>(shard.samples.size());
+      report_.tokens += shard.tokens();
+      for (const Batch& batch : shard.batches) {
+        computed += batch.rows * batch.seq;
         report_.flops += model_->flops(batch.rows, batch.seq);
       }
     }
-    report_.useful_share = static_cast<double>(report_.tokens) / static_cast<double>(computed_);
+    report_.useful_share = static_cast<double>(report_.tokens) / static_cast<double>(computed);
   }
 
   void say_plan() const {
@@ -122,108 +139,35 @@ class Job {
                     100.0 * report_.useful_share, name(o_.batch.batching), report_.flops / 1e12));
   }
 
-  std::span<const Sample> samples_of(const Range& range) const {
-    return std::span(samples_).subspan(static_cast<size_t>(range.first),
-                                       static_cast<size_t>(range.last - range.first));
-  }
-  std::vector<Batch> batches_of(const Range& range) const {
-    std::vector<int64_t> lengths;
-    for (const Sample& sample : samples_of(range)) {
-      lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
-    }
-    return plan_batches(lengths, o_.batch);
-  }
-
-  /// Goes over the shards until all are done, by this process or others.
   void work() {
-    Leases leases(*store_, worker_name(), {.expire_seconds = o_.lease_seconds, .clock = {}});
-    std::vector<bool> done(ranges_.size());
-    while (!stopped()) {
-      bool moved = false;
-      int64_t missing = 0;
-      for (size_t i = 0; i < ranges_.size() && !stopped(); ++i) {
-        const auto index = static_cast<int64_t>(i);
-        if (done[i]) continue;
-        done[i] = store_->get(manifest_key(index), kEntryLimit).has_value();
-        if (!done[i]) {
-          std::optional<Lease> lease = leases.claim(fmt::format("{:08}", index));
-          if (lease) {
-            done[i] = make_shard(index, ranges_[i], leases, *lease);
-            if (done[i]) leases.release(*lease);
-          }
-        }
-        moved = moved || done[i];
-        missing += !done[i];
-        if (done[i]) show(done);
-      }
-      if (missing == 0) {
-        if (!stopped()) finish();
-        return;
-      }
-      if (!moved) std::this_thread::sleep_for(std::chrono::duration<double>(wait()));
-    }
-  }
-  double wait() const { return std::min(1.0, o_.lease_seconds / kBeats); }
-
-  /// False when it was left unfinished: a signal, or the shard was taken over.
-  bool make_shard(int64_t index, const Range& range, Leases& leases, Lease& lease) {
-    const std::span<const Sample> samples = samples_of(range);
-    Shard shard(index, range.first, samples, report_.hooks, model_->width(), o_.store_dtype);
-    double beat = now();
-    for (const Batch& batch : batches_of(range)) {
-      if (stopped()) {
-        leases.release(lease);
-        return false;
-      }
-      const double begin = now();
-      compute(batch, samples, shard);
-      report_.compute_seconds += now() - begin;
-      if (now() - beat > o_.lease_seconds / kBeats) {
-        if (!leases.renew(lease)) return false;
-        beat = now();
-      }
-    }
+    LeaseKeeper keeper(*store_, worker_name(), {.expire_seconds = o_.lease_seconds, .clock = {}});
+    ShardBoard board(*store_, keeper, {});
     const double begin = now();
-    shard.commit(*store_);
-    report_.write_seconds += now() - begin;
-    ++report_.made_shards;
-    report_.made_tokens += range.tokens;
-    made_samples_ += range.last - range.first;
-    report_.bytes += range.tokens * model_->width() * size_of(o_.store_dtype) *
-                     static_cast<int64_t>(report_.hooks.size());
-    return true;
-  }
-
-  void compute(const Batch& batch, std::span<const Sample> samples, Shard& shard) {
-    TokenRows rows(batch.rows, batch.seq);
-    for (const Placement& p : batch.placements) {
-      const Sample& sample = samples[static_cast<size_t>(p.sample)];
-      for (size_t i = 0; i < sample.tokens.size(); ++i) {
-        const size_t at = static_cast<size_t>(p.row * batch.seq + p.column) + i;
-        rows.ids[at] = sample.tokens[i];
-        rows.positions[at] = static_cast<int32_t>(i);
-        rows.segments[at] = static_cast<int32_t>(p.sample);
+    const auto progress = [&] {
+      if (events_.progress) {
+        events_.progress({.shards = report_.shards,
+                          .shards_done = board.done_count(),
+                          .samples_done = counts_.samples,
+                          .tokens_done = counts_.tokens,
+                          .bytes = store_->bytes(),
+                          .compiles = counts_.compiles,
+                          .seconds = now() - begin});
       }
-    }
-    model_->run(rows);
-    for (size_t hook = 0; hook < report_.hooks.size(); ++hook) {
-      const float* values = model_->activation(hook);
-      for (const Placement& p : batch.placements) {
-        shard.put(hook, p.sample, values + (p.row * batch.seq + p.column) * model_->width());
-      }
-    }
-  }
-
-  void show(const std::vector<bool>& done) const {
-    if (!events_.progress) return;
-    events_.progress({.shards = report_.shards,
-                      .shards_done = std::count(done.begin(), done.end(), true),
-                      .samples = report_.samples,
-                      .samples_done = made_samples_,
-                      .tokens = report_.tokens,
-                      .tokens_done = report_.made_tokens,
-                      .bytes = report_.bytes,
-                      .seconds = now() - start_});
+    };
+    const auto watch = [&] {
+      progress();
+      return !stopped();
+    };
+    const bool complete = run_pipeline({.store = *store_,
+                                        .keeper = keeper,
+                                        .board = board,
+                                        .plan = plan_,
+                                        .models = {model_.get()},
+                                        .store_dtype = o_.store_dtype,
+                                        .threads = threads()},
+                                       times_, counts_, watch);
+    progress();
+    if (complete) finish();
   }
 
   void finish() {
@@ -239,10 +183,10 @@ class Job {
   const ExtractEvents& events_;
   double start_;
   std::unique_ptr<ReaderModel> model_;
-  std::unique_ptr<Store> store_;
-  std::vector<Sample> samples_;
-  std::vector<Range> ranges_;
-  int64_t computed_ = 0, made_samples_ = 0;
+  StageTimes times_;
+  std::unique_ptr<MeteredStore> store_;
+  MemoryPlan plan_;
+  PipelineCounts counts_;
   ExtractReport report_;
 };
 

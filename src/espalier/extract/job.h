@@ -17,6 +17,7 @@
 #include "espalier/backend/executable.h"
 #include "espalier/extract/batch_plan.h"
 #include "espalier/extract/sample_source.h"
+#include "espalier/extract/stages.h"
 
 namespace espalier::extract {
 
@@ -35,18 +36,20 @@ struct ExtractOptions {
   CompileOptions compile;
 };
 
+/// What a run shows while it goes.
 struct ExtractProgress {
-  int64_t shards = 0, shards_done = 0;
-  int64_t samples = 0, samples_done = 0;
-  int64_t tokens = 0, tokens_done = 0;  // of shards that this process made
-  int64_t bytes = 0;
-  double seconds = 0.0;
+  int64_t shards = 0, shards_done = 0;  // of the run, whoever makes them
+  // Made by this process.
+  int64_t samples_done = 0, tokens_done = 0, bytes = 0;
+  int64_t compiles = 0;
+  double seconds = 0.0;  // since its first batch began
 };
 
 struct ExtractEvents {
   std::function<void(const std::string&)> line;
+  /// Called several times a second, by another thread than run_extract's.
   std::function<void(const ExtractProgress&)> progress;
-  std::function<int()> stop;  // a signal to leave for, or 0
+  std::function<int()> stop;  // a signal to leave for, or 0; from any thread
 };
 
 struct ExtractReport {
@@ -57,7 +60,8 @@ struct ExtractReport {
   int64_t bytes = 0;                            // written by it
   int64_t compiles = 0;
   double useful_share = 1.0;  // tokens over tokens computed
-  double compute_seconds = 0.0, write_seconds = 0.0, compile_seconds = 0.0, seconds = 0.0;
+  double compile_seconds = 0.0, seconds = 0.0;
+  StageReport stages;
   double flops = 0.0;
   bool complete = false;
 };

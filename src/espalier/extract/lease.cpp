@@ -67,15 +67,22 @@ std::optional<Lease> Leases::claim(const std::string& unit) {
 bool Leases::renew(Lease& lease) {
   const std::vector<std::string> keys = store_.list(folder_of(lease.unit));
   if (keys.empty() || generation_of(keys.back()) != lease.generation) return false;
+  // The number alone may be a later claim's, made after all before it were given back.
+  if (store_.get(keys.back(), kTextLimit) != text_of(lease)) return false;
   ++lease.beat;
   store_.put(keys.back(), text_of(lease));
   return true;
 }
 
 void Leases::release(const Lease& lease) {
-  // Later generations are not this worker's to remove; earlier ones are of dead workers.
+  // Later generations are not this worker's to remove, nor a later claim of the same number;
+  // earlier ones are of dead workers.
   for (const std::string& key : store_.list(folder_of(lease.unit))) {
-    if (generation_of(key) <= lease.generation) store_.remove(key);
+    const int64_t generation = generation_of(key);
+    if (generation > lease.generation) continue;
+    if (generation < lease.generation || store_.get(key, kTextLimit) == text_of(lease)) {
+      store_.remove(key);
+    }
   }
 }
 
