@@ -4,9 +4,9 @@
 
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "espalier/cli/command.h"
+#include "espalier/io/json.h"
 #include "espalier/train/byte_lm_options.h"
 #include "espalier/train/cache_dir.h"
 

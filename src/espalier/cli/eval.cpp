@@ -3,12 +3,12 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numbers>
 
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
 #include "espalier/cli/run_flags.h"
+#include "espalier/io/json.h"
 #include "espalier/train/bert_eval.h"
 #include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/data.h"

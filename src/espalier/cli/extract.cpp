@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier extract, espalier verify, espalier init
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "espalier/base/text.h"
@@ -9,6 +8,7 @@
 #include "espalier/cli/signals.h"
 #include "espalier/extract/job.h"
 #include "espalier/extract/verify.h"
+#include "espalier/io/json.h"
 #include "espalier/models/qwen2_folder.h"
 #include "espalier/train/cache_dir.h"
 #include "espalier/train/run_options.h"

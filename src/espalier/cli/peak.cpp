@@ -6,10 +6,10 @@
 
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
+#include "espalier/io/json.h"
 
 namespace espalier::cli {
 namespace {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/arc_task.h"
 
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 namespace {

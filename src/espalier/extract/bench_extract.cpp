@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "espalier/backend/cpu/peak/peak.h"
@@ -14,6 +13,7 @@
 #include "espalier/base/rng.h"
 #include "espalier/base/text.h"
 #include "espalier/extract/reader_model.h"
+#include "espalier/io/json.h"
 #include "espalier/models/qwen2_folder.h"
 #include "espalier/tensor/dtype_names.h"
 #include "espalier/train/bench_step.h"

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 namespace {

@@ -2,11 +2,10 @@
 // run.json: everything a run's bytes depend on, so that two runs never mix.
 #pragma once
 
-#include <nlohmann/json.hpp>
-
 #include "espalier/extract/job.h"
 #include "espalier/extract/reader_model.h"
 #include "espalier/extract/store.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 

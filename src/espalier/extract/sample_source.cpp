@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
@@ -14,6 +13,7 @@
 #include "espalier/extract/grid_encoder.h"
 #include "espalier/extract/prompt_template.h"
 #include "espalier/io/file.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 namespace {

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/checked.h"
 #include "espalier/base/error.h"
 #include "espalier/base/parallel.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
 #include "espalier/io/sha256.h"
 #include "espalier/tensor/convert.h"

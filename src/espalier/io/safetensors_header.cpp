@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <unordered_set>
 
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 
 namespace espalier::io {
 namespace {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <bit>
-#include <nlohmann/json.hpp>
 #include <tuple>
 #include <utility>
 
 #include "espalier/base/checked.h"
 #include "espalier/io/atomic.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
 
 namespace espalier::io {

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "espalier/base/glob.h"
+#include "espalier/io/json.h"
 
 namespace espalier::io {
 namespace {

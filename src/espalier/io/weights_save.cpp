@@ -2,10 +2,10 @@
 // Saving: tensors are dealt to files by name, converted piece by piece on their way to disk.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/checked.h"
 #include "espalier/io/atomic.h"
+#include "espalier/io/json.h"
 #include "espalier/io/weights.h"
 #include "espalier/io/weights_files.h"
 #include "espalier/tensor/convert.h"

@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <istream>
-#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/text/utf8.h"
 
 namespace espalier::text {

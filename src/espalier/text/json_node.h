@@ -6,13 +6,13 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 
 namespace espalier::text {
 

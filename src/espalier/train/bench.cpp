@@ -2,11 +2,11 @@
 #include "espalier/train/bench.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "espalier/backend/cpu/peak/peak.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/tensor/dtype_names.h"
 #include "espalier/train/bench_step.h"
 #include "espalier/train/byte_lm_steps.h"

@@ -2,12 +2,12 @@
 #include "espalier/train/bench_bert.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "espalier/backend/cpu/peak/peak.h"
 #include "espalier/base/error.h"
 #include "espalier/base/rng.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/models/bert_forward.h"
 #include "espalier/tensor/dtype_names.h"
 

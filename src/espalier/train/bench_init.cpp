@@ -4,12 +4,12 @@
 #include <omp.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/backend/cpu/peak/peak.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/nn/init.h"
 #include "espalier/train/bench_step.h"
 

@@ -3,10 +3,10 @@
 
 #include <chrono>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "espalier/autodiff/grad.h"
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/nn/tree.h"
 #include "espalier/passes/pass.h"
 

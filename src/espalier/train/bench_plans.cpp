@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/models/bert.h"
 #include "espalier/models/workload.h"
 #include "espalier/nn/shard_plan.h"

@@ -2,13 +2,13 @@
 // The three tables of the byte LM's benchmark, with columns of peers where they were run.
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 #include <tuple>
 
 #include "espalier/base/error.h"
 #include "espalier/io/file.h"
+#include "espalier/io/json.h"
 #include "espalier/tensor/dtype_names.h"
 #include "espalier/train/bench.h"
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/text/tokenizer_file.h"
 #include "espalier/text/vocab_builder.h"
 #include "espalier/train/corpus.h"

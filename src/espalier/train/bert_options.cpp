@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/train/bert_options.h"
 
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/train/run_state.h"
 
 namespace espalier::train {

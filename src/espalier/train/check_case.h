@@ -6,12 +6,12 @@
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
 #include "espalier/train/check.h"
 #include "espalier/train/step.h"

@@ -3,11 +3,11 @@
 
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "espalier/base/crc32c.h"
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 
 namespace espalier::train {
 namespace {

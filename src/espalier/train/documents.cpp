@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <exception>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
 #include "espalier/text/utf8.h"
 

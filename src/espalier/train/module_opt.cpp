@@ -2,9 +2,9 @@
 #include "espalier/train/module_opt.h"
 
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "espalier/io/atomic.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
 
 namespace espalier::train {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The answer of a plan as text and as JSON.
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/train/plan_job.h"
 
 namespace espalier::train {

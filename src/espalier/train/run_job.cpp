@@ -2,7 +2,6 @@
 #include "espalier/train/run_job.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "espalier/backend/cpu/peak/peak.h"
@@ -10,6 +9,7 @@
 #include "espalier/base/text.h"
 #include "espalier/base/version.h"
 #include "espalier/io/atomic.h"
+#include "espalier/io/json.h"
 #include "espalier/train/memory.h"
 #include "espalier/train/run_report.h"
 #include "espalier/train/run_state.h"
