@@ -3,109 +3,42 @@
 #include "espalier/extract/job.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cmath>
-#include <fstream>
-#include <random>
 #include <thread>
 
+#include "espalier/extract/manifest.h"
 #include "espalier/extract/reader_model.h"
-#include "espalier/extract/shard.h"
 #include "espalier/extract/verify.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
-#include "espalier/models/qwen2_folder.h"
+#include "tests/extract/run_fixture.h"
 #include "tests/support/errors.h"
 
 namespace espalier::extract {
 namespace {
 
-namespace fs = std::filesystem;
 using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-const fs::path kTokenizer = fs::path(ESPALIER_SOURCE_DIR) / "tests/goldens/tokenizers/qwen2";
-
-class ExtractTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) / fmt::format("espalier-extract-{}", ::getpid());
-    fs::remove_all(folder_);
-    const int64_t vocab = text::Tokenizer::open(kTokenizer).vocab_size();
-    models::init_qwen2(folder_ / "model",
-                       {.vocab_size = vocab,
-                        .hidden_size = 16,
-                        .num_hidden_layers = 2,
-                        .num_attention_heads = 2,
-                        .num_key_value_heads = 1,
-                        .intermediate_size = 24,
-                        .max_position_embeddings = 128,
-                        .initializer_range = 0.5},
-                       7);
-    std::mt19937 random(11);
-    std::ofstream file(folder_ / "tokens.jsonl");
-    for (int line = 0; line < kSamples; ++line) {
-      file << R"({"tokens": [)";
-      const int count = 1 + static_cast<int>(random() % 60);
-      for (int i = 0; i < count; ++i) {
-        file << (i > 0 ? "," : "") << random() % static_cast<unsigned>(vocab);
-      }
-      file << "]}\n";
-    }
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  ExtractOptions options(const std::string& output) const {
-    ExtractOptions o;
-    o.model = (folder_ / "model").string();
-    o.tokenizer = kTokenizer.string();
-    o.output = (folder_ / output).string();
-    o.source.files = {folder_ / "tokens.jsonl"};
-    o.source.max_seq_length = 64;
-    o.batch.rows = 3;
-    o.activation = "residual,mlp,attn,resid_mid.*";
-    o.store_dtype = DType::f32;
-    o.shard_tokens = 150;
-    o.compile.threads = 1;
-    return o;
-  }
-  ExtractReport run(const ExtractOptions& o) const { return run_extract(o, {}); }
-
-  /// File name to contents of all shards.
-  static std::map<std::string, std::string> shards_of(const ExtractOptions& o) {
-    std::map<std::string, std::string> shards;
-    if (!fs::exists(fs::path(o.output) / "shards")) return shards;
-    for (const auto& entry : fs::directory_iterator(fs::path(o.output) / "shards")) {
-      // What a killed writer left behind has a hidden name.
-      if (entry.path().filename().string().starts_with('.')) continue;
-      std::ifstream file(entry.path());
-      shards[entry.path().filename()] = {std::istreambuf_iterator<char>(file), {}};
-    }
-    return shards;
-  }
-
-  static constexpr int kSamples = 40;
-  fs::path folder_;
-};
 
 TEST_F(ExtractTest, EverySampleOnceAndVerified) {
   const ExtractOptions o = options("run");
   const ExtractReport report = run(o);
   EXPECT_TRUE(report.complete);
-  EXPECT_EQ(report.samples, kSamples);
-  EXPECT_GT(report.shards, 4);
-  EXPECT_EQ(report.made_shards, report.shards);
+  EXPECT_EQ(report.plan.samples, kSamples);
+  EXPECT_GT(report.plan.shards, 4);
+  EXPECT_EQ(report.made_shards, report.plan.shards);
+  EXPECT_EQ(report.made_samples, kSamples);
   EXPECT_EQ(report.compiles, 1);
   EXPECT_EQ(report.hooks.size(), 8u);
   const VerifyReport verified = verify_run(o.output);
   EXPECT_TRUE(verified.pass()) << fmt::format("{}", fmt::join(verified.wrong, "\n"));
   EXPECT_EQ(verified.samples, kSamples);
-  EXPECT_EQ(verified.tokens, report.tokens);
+  EXPECT_EQ(verified.tokens, report.plan.tokens);
   // The same command again has nothing to do.
   const ExtractReport again = run(o);
   EXPECT_TRUE(again.complete);
@@ -118,20 +51,17 @@ TEST_F(ExtractTest, PackedSamplesAreAsIfAlone) {
   alone.batch.batching = Batching::pad;
   const ExtractReport report = run(packed), rows = run(alone);
   EXPECT_GT(report.useful_share, 1.3 * rows.useful_share);
-  for (const auto& [name, bytes] : shards_of(packed)) {
-    const auto a = io::SafetensorsFile::open(fs::path(packed.output) / "shards" / name);
-    const auto b = io::SafetensorsFile::open(fs::path(alone.output) / "shards" / name);
-    for (const io::SafetensorsEntry& entry : a.entries()) {
-      const std::vector<double> x = a.tensor(entry.name).to_doubles();
-      const std::vector<double> y = b.tensor(entry.name).to_doubles();
-      ASSERT_EQ(x.size(), y.size()) << entry.name;
-      double largest = 0.0, apart = 0.0;
-      for (size_t i = 0; i < x.size(); ++i) {
-        largest = std::max(largest, std::abs(y[i]));
-        apart = std::max(apart, std::abs(x[i] - y[i]));
-      }
-      EXPECT_LE(apart, 1e-5 * largest) << name << ":" << entry.name;
+  const auto want = samples_of(alone), got = samples_of(packed);
+  ASSERT_EQ(got.size(), want.size());
+  for (const auto& [key, values] : got) {
+    const std::vector<double>& single = want.at(key);
+    ASSERT_EQ(values.size(), single.size()) << key;
+    double largest = 0.0, apart = 0.0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      largest = std::max(largest, std::abs(single[i]));
+      apart = std::max(apart, std::abs(values[i] - single[i]));
     }
+    EXPECT_LE(apart, 1e-5 * largest) << key;
   }
 }
 
@@ -167,6 +97,7 @@ TEST_F(ExtractTest, KilledWorkersLoseAndDoubleNothing) {
   constexpr int kKills = 20;
   ExtractOptions whole = options("whole"), killed = options("killed");
   whole.shard_tokens = killed.shard_tokens = 40;
+  whole.batch.rows = killed.batch.rows = 1;
   killed.lease_seconds = 0.2;
   run(whole);
   std::mt19937 random(5);
@@ -260,8 +191,8 @@ TEST_F(ExtractTest, BadInputIsNamedCountedOrRefused) {
   EXPECT_THAT(error_of([&] { run(o); }), HasSubstr("tokens.jsonl line 2: -1 is no token below"));
   o.source.skip_bad_lines = true;
   const ExtractReport report = run(o);
-  EXPECT_EQ(report.source.bad_lines, 2);
-  EXPECT_EQ(report.samples, 1);
+  EXPECT_EQ(report.plan.position.bad_lines, 2);
+  EXPECT_EQ(report.plan.samples, 1);
   o = options("other");
   o.source.skip_bad_lines = true;
   o.source.max_seq_length = 1;

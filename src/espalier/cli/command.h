@@ -33,6 +33,8 @@ void add_bench(Program& program);
 void add_plan(Program& program);
 void add_train_bert(Program& program, CLI::App& train);
 void add_extract(Program& program);
+void add_verify(Program& program);
+void add_init(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
 void add_bench_bert(Program& program, CLI::App& bench);
 void add_bench_extract(Program& program, CLI::App& bench);

@@ -1,60 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
-// espalier extract, espalier verify, espalier init
+// espalier extract
+#include <fmt/ranges.h>
+
 #include <memory>
-#include <utility>
 
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
+#include "espalier/cli/extract_screen.h"
 #include "espalier/cli/signals.h"
+#include "espalier/extract/estimate.h"
 #include "espalier/extract/job.h"
-#include "espalier/extract/verify.h"
+#include "espalier/extract/worker_place.h"
 #include "espalier/io/json.h"
-#include "espalier/models/qwen2_folder.h"
 #include "espalier/train/cache_dir.h"
+#include "espalier/train/memory.h"
 #include "espalier/train/run_options.h"
 
 namespace espalier::cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct State {
   extract::ExtractOptions options;
-  std::vector<std::string> dataset;
-  std::string format = "auto", length_policy = "error", batching = "pack";
-  std::string dtype = "float32", store_dtype;
-  bool json = false;
+  std::vector<std::string> dataset, layers{"all"}, activations{"residual"};
+  std::string format = "auto", length_policy = "error", batching = "pack", compress = "none";
+  std::string dtype = "float32", store_dtype = "bfloat16";
+  std::string rank = "auto", workers = "auto";
+  bool dry_run = false, json = false;
 };
 
-void print(const extract::ExtractReport& r, bool json) {
-  const double rate = static_cast<double>(r.made_tokens) / r.seconds;
-  if (json) {
-    nlohmann::ordered_json stages;
-    for (const extract::StageShare& stage : r.stages.stages) stages[stage.name] = stage.seconds;
-    fmt::print("{}\n", nlohmann::ordered_json{{"shards", r.shards},
-                                              {"samples", r.samples},
-                                              {"tokens", r.tokens},
-                                              {"made_shards", r.made_shards},
-                                              {"made_tokens", r.made_tokens},
-                                              {"bytes", r.bytes},
-                                              {"compiles", r.compiles},
-                                              {"useful_share", r.useful_share},
-                                              {"bad_lines", r.source.bad_lines},
-                                              {"compile_seconds", r.compile_seconds},
-                                              {"seconds", r.seconds},
-                                              {"stage_seconds", stages},
-                                              {"limit", r.stages.limit},
-                                              {"tokens_per_second", rate},
-                                              {"complete", r.complete}}
-                           .dump());
-    return;
+Json plan_json(const extract::PlanTotals& plan) {
+  const extract::LengthCounts& l = plan.lengths;
+  return {{"shards", plan.shards},
+          {"samples", plan.samples},
+          {"tokens", plan.tokens},
+          {"computed_tokens", plan.computed_tokens},
+          {"lines", plan.position.lines},
+          {"bad_lines", plan.position.bad_lines},
+          {"lengths",
+           {{"whole", l.whole},
+            {"empty", l.empty},
+            {"skipped", l.skipped},
+            {"truncated", l.truncated},
+            {"windowed", l.windowed},
+            {"windows", l.windows},
+            {"dropped_tokens", l.dropped_tokens}}}};
+}
+
+/// The run as planned, for people.
+void print_plan(const extract::PlanTotals& plan, const std::vector<std::string>& hooks,
+                int64_t width, double useful_share) {
+  fmt::print("{} lines, {}\n", plan.position.lines, describe(plan.lengths));
+  if (plan.position.bad_lines > 0) {
+    fmt::print("{} bad lines left out, the first: {}\n", plan.position.bad_lines,
+               plan.position.first_bad_line);
   }
-  fmt::print("{} of {} shards made here, {} tokens, {} written, {} shapes compiled, {}\n",
-             r.made_shards, r.shards, r.made_tokens, human_bytes(r.bytes), r.compiles,
-             human_duration(r.seconds));
+  fmt::print("{} activations of width {} ({}{}), {:.1f} % of the computed tokens are useful\n",
+             hooks.size(), width, hooks.front(),
+             hooks.size() > 1 ? " to " + hooks.back() : std::string(), 100.0 * useful_share);
+}
+
+int print(const extract::ExtractReport& r, bool json) {
+  const double rate = static_cast<double>(r.made_tokens) / std::max(r.seconds, 1e-9);
+  if (json) {
+    Json stages;
+    for (const extract::StageShare& stage : r.stages.stages) stages[stage.name] = stage.seconds;
+    Json out = plan_json(r.plan);
+    out.update({{"planned", r.planned},
+                {"useful_share", r.useful_share},
+                {"shard_tokens", r.shard_tokens},
+                {"made_shards", r.made_shards},
+                {"made_samples", r.made_samples},
+                {"made_tokens", r.made_tokens},
+                {"bytes", r.bytes},
+                {"compiles", r.compiles},
+                {"compile_seconds", r.compile_seconds},
+                {"seconds", r.seconds},
+                {"tokens_per_second", rate},
+                {"memory_peak_bytes", train::peak_resident_bytes()},
+                {"stage_seconds", stages},
+                {"limit", r.stages.limit},
+                {"complete", r.complete}});
+    fmt::print("{}\n", out.dump());
+    return 0;
+  }
+  if (r.planned) print_plan(r.plan, r.hooks, r.width, r.useful_share);
+  fmt::print("{} shards made here: {} samples, {} tokens, {} in {}; {} shapes compiled\n",
+             r.made_shards, r.made_samples, r.made_tokens, human_bytes(r.bytes),
+             human_duration(r.seconds), r.compiles);
   for (const extract::StageShare& stage : r.stages.stages) {
-    fmt::print("  {:9} {:>9}  {:5.1f} %{}\n", stage.name, human_duration(stage.seconds),
+    fmt::print("  {:9}{:>9}  {:5.1f} %{}\n", stage.name, human_duration(stage.seconds),
                100.0 * stage.share, stage.name == r.stages.limit ? "  the limit" : "");
   }
-  if (r.complete) fmt::print("the run is complete: {} samples\n", r.samples);
+  if (r.complete) {
+    fmt::print("the run is complete: {} shards, {} samples\n", r.plan.shards, r.plan.samples);
+  } else {
+    fmt::print("the run is not complete; the same command goes on\n");
+  }
+  return 0;
+}
+
+int print(const extract::Estimate& e, const extract::ExtractOptions& o, bool json) {
+  if (json) {
+    Json out = plan_json(e.plan);
+    out.update({{"useful_share", e.useful_share},
+                {"shard_tokens", e.shard_tokens},
+                {"flops", e.flops},
+                {"bytes", e.bytes},
+                {"free_bytes", e.free_bytes},
+                {"workers", std::max(o.place.workers, o.local_workers)},
+                {"predicted_seconds", e.seconds},
+                {"start_seconds", e.start_seconds},
+                {"tokens_per_second", e.tokens_per_second},
+                {"measured_shards", e.measured_shards},
+                {"measured_seconds", e.measured_seconds}});
+    fmt::print("{}\n", out.dump());
+    return 0;
+  }
+  print_plan(e.plan, e.hooks, e.width, e.useful_share);
+  fmt::print("{} shards of at most {} tokens, {} in all, {:.3g} TFLOP\n", e.plan.shards,
+             e.shard_tokens, human_bytes(e.bytes), e.flops / 1e12);
+  if (e.seconds > 0.0) {
+    fmt::print("about {} with {}: {:.0f} tokens/s in each process, measured on {} shards in {}{}\n",
+               human_duration(e.seconds),
+               o.place.workers > 1   ? fmt::format("{} workers", o.place.workers)
+               : o.local_workers > 1 ? fmt::format("{} workers here", o.local_workers)
+                                     : std::string("one worker"),
+               e.tokens_per_second, e.measured_shards, human_duration(e.measured_seconds),
+               e.network ? "; the network is not in it" : "");
+  }
+  if (e.free_bytes >= 0 && e.free_bytes < e.bytes) {
+    fmt::print("warning: {} has {} free, {} less than the run needs\n", o.output,
+               human_bytes(e.free_bytes), human_bytes(e.bytes - e.free_bytes));
+  }
+  return 0;
 }
 
 int run(State& state) {
@@ -63,80 +143,66 @@ int run(State& state) {
   o.source.format = extract::parse_source_format(state.format);
   o.source.length_policy = extract::parse_length_policy(state.length_policy);
   o.batch.batching = extract::parse_batching(state.batching);
+  o.shard.compression = extract::parse_compression(state.compress);
+  o.layers = fmt::format("{}", fmt::join(state.layers, ","));
+  o.activation = fmt::format("{}", fmt::join(state.activations, ","));
   o.compile.compute_dtype = train::parse_compute_dtype(state.dtype);
-  o.store_dtype =
-      train::parse_compute_dtype(state.store_dtype.empty() ? state.dtype : state.store_dtype);
+  o.store_dtype = train::parse_compute_dtype(state.store_dtype);
   o.compile.cache_dir = train::default_cache_dir();
-  extract::ExtractEvents events;
-  events.stop = stop_signal;
-  events.line = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-  events.progress = [shown = int64_t{-1}](const extract::ExtractProgress& p) mutable {
-    if (p.shards_done == std::exchange(shown, p.shards_done)) return;
-    const double rate = static_cast<double>(p.tokens_done) / p.seconds;
-    fmt::print(stderr, "shard {}/{}  {} samples  {:.0f} tokens/s  {}\n", p.shards_done, p.shards,
-               p.samples_done, rate, human_bytes(p.bytes));
-  };
-  print(run_extract(o, events), state.json);
-  return 0;
+  const extract::WorkerChoice choice =
+      extract::choose_workers(state.rank, state.workers, extract::system_environment());
+  o.place = choice.place;
+  o.local_workers = choice.local;
+  ExtractScreen screen(state.json);
+  if (state.dry_run) return print(estimate_extract(o, screen.events()), o, state.json);
+  return print(run_extract(o, screen.events()), state.json);
 }
 
-void add_verify(Program& program) {
-  CLI::App* app = program.app.add_subcommand("verify", "check every shard of an extraction");
-  const auto folder = std::make_shared<std::string>();
-  app->add_option("RUN", *folder, "folder of the run")->required();
-  app->footer("Example:\n  espalier verify activations");
-  app->callback([&program, folder] {
-    program.action = [folder] {
-      const extract::VerifyReport report = extract::verify_run(*folder);
-      for (const std::string& line : report.wrong) fmt::print("{}\n", line);
-      fmt::print("{} shards, {} samples, {} tokens, {}: {}\n", report.shards, report.samples,
-                 report.tokens, human_bytes(report.bytes),
-                 report.pass() ? "every sample once, every checksum right" : "NOT as it should be");
-      return report.pass() ? 0 : 1;
-    };
-  });
+void add_data_flags(CLI::App* app, State& state) {
+  extract::SourceOptions& s = state.options.source;
+  const char* data = "Data";
+  app->add_option("--dataset,--dataset-path", state.dataset, "JSONL files or folders of tasks")
+      ->required()
+      ->group(data);
+  app->add_option("--format", state.format, "auto, arc, text or tokens")->group(data);
+  app->add_option("--tokenizer", state.options.tokenizer,
+                  "folder or file; without: the model's folder")
+      ->group(data);
+  app->add_option("--max-seq-length", s.max_seq_length, "longest sample, and row of a batch")
+      ->group(data);
+  app->add_option("--length-policy", state.length_policy,
+                  "longer samples: error, skip, truncate-left, truncate-right, window")
+      ->group(data);
+  app->add_flag("--skip-bad-lines", s.skip_bad_lines, "count bad lines and go on")->group(data);
+  app->add_option("--max-tasks", s.max_tasks, "read no more lines or tasks")->group(data);
+  const char* arc = "ARC tasks";
+  app->add_option("--grid-encoder", s.grid_encoder, "how grids become text")->group(arc);
+  app->add_option("--prompt-version", s.prompt_version,
+                  "output-from-examples-v0 or output-from-examples-v1")
+      ->group(arc);
+  app->add_option("--prompt-file", s.prompt_file, "TOML file with the prompt's texts")->group(arc);
+  app->add_option("--predictions-per-task", s.predictions_per_task, "variants for each test")
+      ->group(arc);
+  app->add_option("--random-seed,--seed", s.random_seed, "of the variants")->group(arc);
 }
 
-void add_init(Program& program) {
-  struct Init {
-    std::string name, folder, dtype = "bfloat16";
-    uint64_t seed = 0;
-    models::Qwen2Config small;
-  };
-  CLI::App* app = program.app.add_subcommand(
-      "init", "write a checkpoint with initial values as a Hugging Face folder");
-  const auto init = std::make_shared<Init>();
-  app->add_option("NAME", init->name, "qwen2-0.5b, qwen2-7b, or qwen2 with the sizes below")
-      ->required();
-  app->add_option("FOLDER", init->folder)->required();
-  app->add_option("--seed", init->seed);
-  app->add_option("--dtype", init->dtype, "float32, bfloat16 or float16");
-  const char* sizes = "Sizes of qwen2";
-  models::Qwen2Config& c = init->small;
-  c = {.vocab_size = 151936,
-       .hidden_size = 64,
-       .num_hidden_layers = 4,
-       .num_attention_heads = 4,
-       .num_key_value_heads = 2,
-       .intermediate_size = 192,
-       .max_position_embeddings = 32768};
-  app->add_option("--num-layer", c.num_hidden_layers)->group(sizes);
-  app->add_option("--hidden", c.hidden_size)->group(sizes);
-  app->add_option("--heads", c.num_attention_heads)->group(sizes);
-  app->add_option("--kv-heads", c.num_key_value_heads)->group(sizes);
-  app->add_option("--ffn", c.intermediate_size)->group(sizes);
-  app->add_option("--vocab-size", c.vocab_size)->group(sizes);
-  app->footer("Example:\n  espalier init qwen2-0.5b model --seed 1");
-  app->callback([&program, init] {
-    program.action = [init] {
-      const models::Qwen2Config config =
-          init->name == "qwen2" ? init->small : models::qwen2_config(init->name);
-      io::SaveWeightsOptions save;
-      save.dtype = train::parse_compute_dtype(init->dtype);
-      models::init_qwen2(init->folder, config, init->seed, save);
-      return 0;
-    };
-  });
+void add_output_flags(CLI::App* app, State& state) {
+  extract::ExtractOptions& o = state.options;
+  const char* what = "What is read and stored";
+  app->add_option("--layers,--layers-to-extract", state.layers,
+                  "all, 10-23, 0,3,7-9 or several of these")
+      ->group(what);
+  app->add_option("--activation,--activation-type", state.activations,
+                  "residual, mlp, attn, or globs of hooks such as resid_mid.*")
+      ->group(what);
+  app->add_option("--store-dtype", state.store_dtype, "of the shards")->group(what);
+  app->add_option("--compress", state.compress, "none or zstd")->group(what);
+  app->add_option("--shard-tokens", o.shard_tokens,
+                  fmt::format("most tokens of a shard; without: as many as make {}",
+                              human_bytes(extract::kShardBytes)))
+      ->group(what);
+  app->add_flag("--keep-not-finite", o.shard.keep_not_finite,
+                "store NaN and infinity instead of stopping");
 }
 
 }  // namespace
@@ -146,55 +212,33 @@ void add_extract(Program& program) {
       program.app.add_subcommand("extract", "read a model's activations into safetensors shards");
   const auto state = std::make_shared<State>();
   extract::ExtractOptions& o = state->options;
-  app->add_option("--model,--model-path", o.model, "Hugging Face folder of Qwen2 or Qwen2.5")
+  app->add_option("--model,--model-path", o.model, "Hugging Face folder")->required();
+  app->add_option("--output,--output-dir", o.output, "folder, s3://bucket/prefix or gs://...")
       ->required();
-  app->add_option("--tokenizer", o.tokenizer, "folder or file; without: the model's folder");
-  app->add_option("--output,--output-dir", o.output, "folder of the run")->required();
-  const char* data = "Data";
-  app->add_option("--dataset,--dataset-path", state->dataset, "JSONL files or folders of tasks")
-      ->required()
-      ->group(data);
-  app->add_option("--format", state->format, "auto, arc, text or tokens")->group(data);
-  app->add_option("--max-seq-length", o.source.max_seq_length, "longest row")->group(data);
-  app->add_option("--length-policy", state->length_policy,
-                  "longer samples: error, skip, truncate-left, truncate-right, window")
-      ->group(data);
-  app->add_flag("--skip-bad-lines", o.source.skip_bad_lines, "count bad lines and go on")
-      ->group(data);
-  app->add_option("--max-tasks", o.source.max_tasks, "read no more lines or tasks")->group(data);
-  app->add_option("--grid-encoder", o.source.grid_encoder, "how grids become text")->group("ARC");
-  app->add_option("--prompt-version", o.source.prompt_version)->group("ARC");
-  app->add_option("--prompt-file", o.source.prompt_file, "TOML file with the prompt's texts")
-      ->group("ARC");
-  app->add_option("--predictions-per-task", o.source.predictions_per_task, "variants for each test")
-      ->group("ARC");
-  app->add_option("--random-seed,--seed", o.source.random_seed, "of the variants")->group("ARC");
-  const char* what = "What is read";
-  app->add_option("--layers,--layers-to-extract", o.layers, "all, 10-23 or 0,3,7-9")->group(what);
-  app->add_option("--activation,--activation-type", o.activation,
-                  "residual, mlp, attn, or globs of hooks such as resid_mid.*")
-      ->group(what);
-  app->add_option("--store-dtype", state->store_dtype, "of the shards; without: --dtype")
-      ->group(what);
-  app->add_option("--shard-tokens", o.shard_tokens, "a shard ends with the sample that reaches it")
-      ->group(what);
+  add_data_flags(app, *state);
+  add_output_flags(app, *state);
   const char* how = "Computation";
   app->add_option("--dtype", state->dtype, "float32, bfloat16 or float16")->group(how);
   app->add_option("--batching", state->batching, "pack, bucket or pad")->group(how);
   app->add_option("--batch-size", o.batch.rows, "rows of a batch")->group(how);
-  app->add_option("--threads", o.compile.threads)->group(how);
+  app->add_option("--threads", o.compile.threads, "of all workers in this process")->group(how);
+  app->add_option("--workers", state->workers,
+                  "how many share the run: auto asks Slurm, Kubernetes, MPI or the TPU machine; a "
+                  "number without a rank from there or --rank runs that many in this process")
+      ->group(how);
+  app->add_option("--rank", state->rank, "which of them this process is, from 0; or auto")
+      ->group(how);
   app->add_option("--lease-seconds", o.lease_seconds,
                   "a shard whose worker is silent for so long is taken over")
       ->group(how);
-  app->add_flag("--dry-run", o.dry_run, "say what would be done");
-  app->add_flag("--json", state->json, "print the report as one JSON object");
+  app->add_flag("--dry-run", state->dry_run,
+                "count samples, shards and bytes, measure a few shards, predict the time");
+  app->add_flag("--json", state->json, "print the report as one JSON object, and nothing else");
   app->footer(
       "Any number of processes may run the same command; killed ones are started again.\n"
       "Example:\n  espalier extract --model model --dataset tasks.jsonl --layers 10-23 "
       "--activation residual --max-seq-length 4096 --output activations");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
-  add_verify(program);
-  add_init(program);
 }
 
 }  // namespace espalier::cli

@@ -53,6 +53,8 @@ int main(int argc, char** argv) {
     cli::add_peak(program);
     cli::add_plan(program);
     cli::add_extract(program);
+    cli::add_verify(program);
+    cli::add_init(program);
     if (const auto done = cli::parse(program)) return *done;
     const int code = program.action();
     return cli::stop_signal() != 0 ? 128 + cli::stop_signal() : code;

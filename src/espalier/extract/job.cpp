@@ -1,193 +1,183 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/job.h"
 
-#include <unistd.h>
-
 #include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/base/error.h"
-#include "espalier/base/text.h"
+#include "espalier/base/parallel.h"
+#include "espalier/extract/crew.h"
+#include "espalier/extract/manifest.h"
 #include "espalier/extract/metered_store.h"
-#include "espalier/extract/pipeline.h"
-#include "espalier/extract/reader_model.h"
 #include "espalier/extract/run_file.h"
-#include "espalier/extract/shard.h"
+#include "espalier/extract/setup.h"
+#include "espalier/extract/stored_plan.h"
 
 namespace espalier::extract {
 namespace {
 
 constexpr int64_t kEntryLimit = 4096;
+constexpr const char* kManifestKey = "manifest.jsonl";
+/// Objects that are read at the same time when the manifest is put together.
+constexpr int kReaders = 16;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Whole samples, each shard as soon as it has shard_tokens.
-class MemoryPlan final : public RunPlan {
- public:
-  void add(Sample sample, int64_t shard_tokens) {
-    if (shards_.empty() || filled_ >= shard_tokens) {
-      const auto index = static_cast<int64_t>(shards_.size());
-      shards_.push_back({.index = index, .first_sample = samples_, .samples = {}, .batches = {}});
-      filled_ = 0;
-    }
-    ++samples_;
-    filled_ += static_cast<int64_t>(sample.tokens.size());
-    shards_.back().samples.push_back(std::move(sample));
-  }
-  std::vector<ShardWork>& shards() { return shards_; }
-  int64_t known() override { return static_cast<int64_t>(shards_.size()); }
-  std::optional<int64_t> total() override { return known(); }
-  ShardWork load(int64_t index) override { return shards_[static_cast<size_t>(index)]; }
-
- private:
-  std::vector<ShardWork> shards_;
-  int64_t samples_ = 0, filled_ = 0;
-};
-
-std::string worker_name() {
-  char host[256] = "host";
-  ::gethostname(host, sizeof(host) - 1);
-  return fmt::format("{}:{}", host, ::getpid());
-}
-
 class Job {
  public:
   Job(const ExtractOptions& options, const ExtractEvents& events)
-      : o_(options), events_(events), start_(now()) {
-    o_.batch.seq = o_.source.max_seq_length;
-  }
+      : events_(events),
+        setup_(open_setup(options)),
+        store_(open_store(options.output), times_),
+        plan_(store_, describe_run(setup_.options, setup_.model().hooks(),
+                                   io::HashCache(setup_.options.compile.cache_dir))),
+        keeper_(store_, worker_name(), {.expire_seconds = options.lease_seconds, .clock = {}}),
+        board_(store_, keeper_, options.place) {}
 
   ExtractReport run() {
-    model_ = open_reader_model(o_.model, o_.compile);
-    model_->select(hook_globs(o_.layers, o_.activation, model_->layers()));
-    report_.hooks = model_->hooks();
-    ESPALIER_CHECK(o_.source.max_seq_length <= model_->longest(), ErrorKind::user, "extract",
-                   "--max-seq-length {}: the model's positions end at {}", o_.source.max_seq_length,
-                   model_->longest());
-    ESPALIER_CHECK(o_.shard_tokens > 0, ErrorKind::user, "extract",
-                   "--shard-tokens {} must be positive", o_.shard_tokens);
-    read();
-    say_plan();
-    if (o_.dry_run) return report_;
-    store_ = std::make_unique<MeteredStore>(open_store(o_.output), times_);
-    claim_run(*store_, describe_run(o_, *model_));
-    work();
-    report_.made_shards = counts_.shards;
-    report_.made_tokens = counts_.tokens;
-    report_.bytes = store_->bytes();
-    report_.compiles = model_->compiles();
-    report_.compile_seconds = model_->compile_seconds();
-    report_.seconds = now() - start_;
-    report_.stages = report_stages(times_, report_.seconds, 1, kWriters);
-    return report_;
+    plan_.joined();  // another run's folder is refused before anything is computed
+    PipelineParts parts = setup_.pipeline(store_, keeper_, board_, plan_);
+    parts.background = [this](Crew& crew) { plan(crew); };
+    const auto watch = [this] {
+      show();
+      return !events_.stop || events_.stop() == 0;
+    };
+    const bool done = run_pipeline(parts, times_, counts_, watch);
+    show();
+    if (done) finish();
+    return report(done);
   }
 
  private:
-  void say(const std::string& line) const {
-    if (events_.line) events_.line(line);
-  }
-  bool stopped() const { return events_.stop && events_.stop() != 0; }
-  int threads() const {
-    return o_.compile.threads > 0 ? o_.compile.threads : cpu::cpu_info().cores;
-  }
+  // ---- the plan
 
-  void read() {
-    const text::Tokenizer tokenizer =
-        text::Tokenizer::open(o_.tokenizer.empty() ? o_.model : o_.tokenizer);
-    read_samples(o_.source, tokenizer, report_.source, [&](Sample sample) {
-      for (int32_t id : sample.tokens) {
-        ESPALIER_CHECK(id < model_->vocab_size(), ErrorKind::data, "extract",
-                       "sample {} has token {}, the model's vocabulary ends at {}", sample.id, id,
-                       model_->vocab_size());
-      }
-      plan_.add(std::move(sample), o_.shard_tokens);
-    });
-    ESPALIER_CHECK(plan_.known() > 0, ErrorKind::data, "extract", "the dataset holds no sample");
-    report_.shards = plan_.known();
-    int64_t computed = 0;
-    for (ShardWork& shard : plan_.shards()) {
-      std::vector<int64_t> lengths;
-      for (const Sample& sample : shard.samples) {
-        lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
-      }
-      shard.batches = plan_batches(lengths, o_.batch);
-      report_.samples += static_cast<int64_t>(shard.samples.size());
-      report_.tokens += shard.tokens();
-      for (const Batch& batch : shard.batches) {
-        computed += batch.rows * batch.seq;
-        report_.flops += model_->flops(batch.rows, batch.seq);
+  /// Plans, or waits until another worker has.
+  void plan(Crew& crew) {
+    while (!crew.stopping() && !plan_.total()) {
+      if (const auto lease = keeper_.claim("plan")) {
+        if (!plan_.total()) plan_under(*lease, crew);
+        keeper_.release(lease);
+      } else {
+        crew.wait(keeper_.beat_seconds());
       }
     }
-    report_.useful_share = static_cast<double>(report_.tokens) / static_cast<double>(computed);
   }
 
-  void say_plan() const {
-    const SourceReport& source = report_.source;
-    say(fmt::format("{} lines: {}", source.lines, describe(source.lengths)));
-    if (source.bad_lines > 0) {
-      say(fmt::format("{} bad lines left out, the first: {}", source.bad_lines,
-                      source.first_bad_line));
+  void plan_under(const LeaseKeeper::Held& lease, Crew& crew) {
+    const std::optional<PlanTotals> totals =
+        make_plan(setup_.planner(), plan_.resume_point(), times_,
+                  [&](const ShardWork& work, PlanTotals& so_far, bool resumable) {
+                    if (crew.stopping() || lease.lost()) return false;
+                    // What cannot be read at all leaves no run behind.
+                    if (!plan_.joined()) plan_.begin();
+                    plan_.add(work, so_far, resumable);
+                    board_.wake();
+                    return true;
+                  });
+    if (totals) plan_.complete(*totals);
+  }
+
+  // ---- what is shown
+
+  void show() {
+    if (!events_.progress) return;
+    const std::optional<PlanTotals> totals = plan_.totals_so_far();
+    ExtractProgress p{.shards = plan_.known_so_far(),
+                      .planned = totals.has_value(),
+                      .shards_done = board_.done_count(),
+                      .tokens = totals ? totals->tokens : 0,
+                      .made_shards = counts_.shards,
+                      .made_samples = counts_.samples,
+                      .made_tokens = counts_.tokens,
+                      .bytes = store_.bytes(),
+                      .computed_samples = counts_.computed_samples,
+                      .computed_tokens = counts_.computed_tokens,
+                      .compiles = counts_.compiles};
+    if (p.computed_tokens > 0 && done_before_ < 0) {
+      // The first batch compiled: the pace counts from its end on.
+      done_before_ = p.shards_done;
+      computed_before_ = {p.computed_samples, p.computed_tokens};
+      pace_begin_ = now();
     }
-    const int64_t bytes = report_.tokens * model_->width() * size_of(o_.store_dtype) *
-                          static_cast<int64_t>(report_.hooks.size());
-    say(
-        fmt::format("{} activations of width {} in {} shards, about {}; {:.1f} % of the computed "
-                    "tokens are useful ({}), {:.3g} TFLOP",
-                    report_.hooks.size(), model_->width(), report_.shards, human_bytes(bytes),
-                    100.0 * report_.useful_share, name(o_.batch.batching), report_.flops / 1e12));
+    if (done_before_ >= 0) p.compute_seconds = now() - pace_begin_;
+    p.computed_samples -= computed_before_.first;
+    p.computed_tokens -= computed_before_.second;
+    if (p.planned && p.compute_seconds > 0.0) p.remaining = remaining(p);
+    events_.progress(p);
   }
 
-  void work() {
-    LeaseKeeper keeper(*store_, worker_name(), {.expire_seconds = o_.lease_seconds, .clock = {}});
-    ShardBoard board(*store_, keeper, {});
-    const double begin = now();
-    const auto progress = [&] {
-      if (events_.progress) {
-        events_.progress({.shards = report_.shards,
-                          .shards_done = board.done_count(),
-                          .samples_done = counts_.samples,
-                          .tokens_done = counts_.tokens,
-                          .bytes = store_->bytes(),
-                          .compiles = counts_.compiles,
-                          .seconds = now() - begin});
-      }
-    };
-    const auto watch = [&] {
-      progress();
-      return !stopped();
-    };
-    const bool complete = run_pipeline({.store = *store_,
-                                        .keeper = keeper,
-                                        .board = board,
-                                        .plan = plan_,
-                                        .models = {model_.get()},
-                                        .store_dtype = o_.store_dtype,
-                                        .threads = threads()},
-                                       times_, counts_, watch);
-    progress();
-    if (complete) finish();
+  /// By the shards that all workers made since, or else by the tokens that this one computed.
+  double remaining(const ExtractProgress& p) const {
+    const auto left = static_cast<double>(p.shards - p.shards_done);
+    const int64_t moved = p.shards_done - done_before_;
+    if (moved > 0) return p.compute_seconds * left / static_cast<double>(moved);
+    if (p.computed_tokens <= 0) return -1.0;
+    const double tokens = static_cast<double>(p.tokens) * left / static_cast<double>(p.shards);
+    return p.compute_seconds * tokens / static_cast<double>(p.computed_tokens) /
+           static_cast<double>(setup_.options.place.workers);
   }
+
+  // ---- the end
 
   void finish() {
+    const int64_t shards = plan_.total().value();
+    std::vector<std::string> entries(static_cast<size_t>(shards));
+    parallel_for(shards, kReaders, [&](int64_t i) {
+      const std::optional<std::string> entry = store_.get(manifest_key(i), kEntryLimit);
+      ESPALIER_CHECK(entry.has_value(), ErrorKind::data, "extract",
+                     "{} was there and is gone; the same command makes it again",
+                     store_.where(manifest_key(i)));
+      entries[static_cast<size_t>(i)] = *entry;
+    });
     std::string all;
-    for (int64_t i = 0; i < report_.shards; ++i) {
-      all += store_->get(manifest_key(i), kEntryLimit).value();
-    }
-    store_->put("manifest.jsonl", all);
-    report_.complete = true;
+    for (const std::string& entry : entries) all += entry;
+    parse_manifest(all, store_.where(kManifestKey));
+    const bool there = store_.size(kManifestKey) == std::ssize(all) &&
+                       store_.get(kManifestKey, std::ssize(all)) == all;
+    if (!there) store_.put(kManifestKey, all);
   }
 
-  ExtractOptions o_;
+  ExtractReport report(bool complete) {
+    ExtractReport r{.hooks = setup_.model().hooks(),
+                    .width = setup_.model().width(),
+                    .shard_tokens = setup_.options.shard_tokens,
+                    .made_shards = counts_.shards,
+                    .made_samples = counts_.samples,
+                    .made_tokens = counts_.tokens,
+                    .bytes = store_.bytes(),
+                    .compiles = counts_.compiles,
+                    .seconds = now() - begin_,
+                    .complete = complete};
+    for (const auto& model : setup_.models) r.compile_seconds += model->compile_seconds();
+    if (const std::optional<PlanTotals> totals = plan_.totals_so_far()) {
+      r.planned = true;
+      r.plan = *totals;
+      r.useful_share =
+          static_cast<double>(totals->tokens) / static_cast<double>(totals->computed_tokens);
+      r.flops = setup_.flops(*totals);
+    }
+    r.stages = report_stages(times_, r.seconds, std::ssize(setup_.models), kWriters);
+    return r;
+  }
+
   const ExtractEvents& events_;
-  double start_;
-  std::unique_ptr<ReaderModel> model_;
+  const double begin_ = now();
   StageTimes times_;
-  std::unique_ptr<MeteredStore> store_;
-  MemoryPlan plan_;
   PipelineCounts counts_;
-  ExtractReport report_;
+  Setup setup_;
+  MeteredStore store_;
+  StoredPlan plan_;
+  LeaseKeeper keeper_;
+  ShardBoard board_;
+  // Of the thread that shows: what was done when it began to measure the pace.
+  int64_t done_before_ = -1;
+  std::pair<int64_t, int64_t> computed_before_;
+  double pace_begin_ = 0.0;
 };
 
 }  // namespace

@@ -2,11 +2,11 @@
 #include "espalier/extract/pipeline.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 
 #include "espalier/base/error.h"
 #include "espalier/extract/bounded_queue.h"
-#include "espalier/extract/crew.h"
 
 namespace espalier::extract {
 namespace {
@@ -53,12 +53,18 @@ class Pipeline {
     Crew writers([this] { crew_.stop(); });
     const Closing closing{filled_};  // whatever happens, writers end
     for (int64_t i = 0; i < kWriters; ++i) writers.start([this] { write(); });
+    const auto begin = std::chrono::steady_clock::now();
     crew_.start([this] { claim(); });
+    if (p_.background) {
+      crew_.start([this] { p_.background(crew_); });
+    }
     for (size_t i = 1; i < p_.models.size(); ++i) {
       crew_.start([this, i] { compute(*p_.models[i]); });
     }
     crew_.run([this] { compute(*p_.models[0]); });
     crew_.join();
+    const std::chrono::duration<double> computing = std::chrono::steady_clock::now() - begin;
+    counts_.computing_seconds = computing.count();
     filled_.close();
     writers.join();
     helpers.stop();
@@ -156,21 +162,10 @@ class Pipeline {
       finite = shard.put(hook, p.sample, hooks[hook] + at) && finite;
     }
     if (!finite) shard.check_finite();
-    counts_.computed_tokens += batch.rows * batch.seq;
-  }
-
-  static TokenRows token_rows(const Batch& batch, const std::vector<Sample>& samples) {
-    TokenRows rows(batch.rows, batch.seq);
+    counts_.computed_samples += placements;
     for (const Placement& p : batch.placements) {
-      const std::vector<int32_t>& tokens = samples[static_cast<size_t>(p.sample)].tokens;
-      const auto at = static_cast<size_t>(p.row * batch.seq + p.column);
-      for (size_t i = 0; i < tokens.size(); ++i) {
-        rows.ids[at + i] = tokens[i];
-        rows.positions[at + i] = static_cast<int32_t>(i);
-        rows.segments[at + i] = static_cast<int32_t>(p.sample);
-      }
+      counts_.computed_tokens += std::ssize(work.samples[static_cast<size_t>(p.sample)].tokens);
     }
-    return rows;
   }
 
   // ---- write
@@ -178,15 +173,14 @@ class Pipeline {
   void write() {
     while (std::optional<ParcelPtr> popped = filled_.pop()) {
       const ParcelPtr parcel = std::move(*popped);
-      bool made = false;
       if (parcel->claim.lease->lost()) {
         p_.board.dropped(parcel->claim);
       } else {
-        const StageTimer timer(times_, Stage::encode);
-        made = parcel->shard->commit(p_.store);
+        {
+          const StageTimer timer(times_, Stage::encode);
+          parcel->shard->commit(p_.store);
+        }
         p_.board.done(parcel->claim);
-      }
-      if (made) {
         ++counts_.shards;
         counts_.samples += static_cast<int64_t>(parcel->work.samples.size());
         counts_.tokens += parcel->shard->tokens();
@@ -207,6 +201,20 @@ class Pipeline {
 };
 
 }  // namespace
+
+TokenRows token_rows(const Batch& batch, const std::vector<Sample>& samples) {
+  TokenRows rows(batch.rows, batch.seq);
+  for (const Placement& p : batch.placements) {
+    const std::vector<int32_t>& tokens = samples[static_cast<size_t>(p.sample)].tokens;
+    const auto at = static_cast<size_t>(p.row * batch.seq + p.column);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      rows.ids[at + i] = tokens[i];
+      rows.positions[at + i] = static_cast<int32_t>(i);
+      rows.segments[at + i] = static_cast<int32_t>(p.sample);
+    }
+  }
+  return rows;
+}
 
 bool run_pipeline(const PipelineParts& parts, StageTimes& times, PipelineCounts& counts,
                   const std::function<bool()>& watch) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/extract/crew.h"
 #include "espalier/extract/reader_model.h"
 #include "espalier/extract/run_plan.h"
 #include "espalier/extract/shard.h"
@@ -35,18 +36,25 @@ struct PipelineParts {
   LeaseKeeper& keeper;
   ShardBoard& board;
   RunPlan& plan;
-  std::vector<ReaderModel*> models;  // with the same hooks
+  std::vector<ReaderModel*> models = {};  // with the same hooks
   DType store_dtype = DType::bf16;
-  ShardOptions shard;
+  ShardOptions shard = {};
   int threads = 1;  // of each model's computation
+  /// Runs beside the others, in a thread of its own; ends when the crew is to stop.
+  std::function<void(Crew&)> background = {};
 };
 
 /// What this process made so far. Any thread may read it.
 struct PipelineCounts {
-  std::atomic<int64_t> shards = 0, samples = 0, tokens = 0;  // committed
-  std::atomic<int64_t> computed_tokens = 0;  // with padding, and those not yet committed
+  std::atomic<int64_t> shards = 0, samples = 0, tokens = 0;        // committed
+  std::atomic<int64_t> computed_samples = 0, computed_tokens = 0;  // committed or not
   std::atomic<int64_t> compiles = 0;
+  /// Set at the end: from the beginning until the last batch was computed.
+  std::atomic<double> computing_seconds = 0.0;
 };
+
+/// What a model runs for a batch of these samples.
+TokenRows token_rows(const Batch& batch, const std::vector<Sample>& samples);
 
 /// Makes shards until all of the plan are done, by this process or others: then the result is true.
 /// `watch` is called several times a second by a thread of its own; when it says false, the shards

@@ -3,8 +3,12 @@
 
 #include <algorithm>
 
+#include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/base/error.h"
+#include "espalier/base/parallel.h"
 #include "espalier/base/version.h"
+#include "espalier/extract/grid_encoder.h"
+#include "espalier/extract/prompt_template.h"
 #include "espalier/io/sha256.h"
 
 namespace espalier::extract {
@@ -19,8 +23,8 @@ constexpr const char* kKey = "run.json";
 /// One checksum over the names and contents of files: of one file, or of those of a folder that
 /// `wanted` takes.
 template <typename Wanted>
-std::string checksum(const fs::path& path, const Wanted& wanted) {
-  if (!fs::is_directory(path)) return io::sha256_file(path);
+std::string checksum(const fs::path& path, const io::HashCache& hashes, const Wanted& wanted) {
+  if (!fs::is_directory(path)) return hashes.sha256(path);
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(path)) {
     if (entry.is_regular_file() && wanted(entry.path().filename().string())) {
@@ -28,9 +32,22 @@ std::string checksum(const fs::path& path, const Wanted& wanted) {
     }
   }
   std::sort(files.begin(), files.end());
+  std::vector<std::string> sums(files.size());
+  parallel_for(std::ssize(files), 0, [&](int64_t i) {
+    sums[static_cast<size_t>(i)] = hashes.sha256(files[static_cast<size_t>(i)]);
+  });
   std::string all;
-  for (const fs::path& file : files) {
-    all += fmt::format("{} {}\n", io::sha256_file(file), file.filename().string());
+  for (size_t i = 0; i < files.size(); ++i) {
+    all += fmt::format("{} {}\n", sums[i], files[i].filename().string());
+  }
+  return io::sha256_hex(all);
+}
+
+std::string checksum(const PromptTemplate& p) {
+  std::string all;
+  for (const std::string* text :
+       {&p.system, &p.user, &p.example, &p.test, &p.assistant, &p.turn, &p.end}) {
+    all += fmt::format("{}\n{}\n", text->size(), *text);
   }
   return io::sha256_hex(all);
 }
@@ -48,19 +65,24 @@ bool is_json(const std::string& name) { return name.ends_with(".json"); }
 
 }  // namespace
 
-Json describe_run(const ExtractOptions& o, const ReaderModel& model) {
+Json describe_run(const ExtractOptions& o, const std::vector<std::string>& hooks,
+                  const io::HashCache& hashes) {
   const SourceOptions& s = o.source;
   Json datasets = Json::array();
-  for (const fs::path& file : s.files) datasets.push_back(checksum(file, is_json));
+  for (const fs::path& file : s.files) datasets.push_back(checksum(file, hashes, is_json));
+  const std::string tokenizer = o.tokenizer.empty() ? o.model : o.tokenizer;
   return {{"format", "espalier-run-1"},
           {"version", std::string(version())},
-          {"model", checksum(o.model, of_model)},
-          {"tokenizer", checksum(o.tokenizer.empty() ? o.model : o.tokenizer, of_tokenizer)},
+          {"instruction_set", std::string(cpu::name(cpu::cpu_info().isa))},
+          {"model", checksum(o.model, hashes, of_model)},
+          {"tokenizer", checksum(tokenizer, hashes, of_tokenizer)},
           {"dataset", datasets},
-          {"dataset_format", static_cast<int>(s.format)},
-          {"hooks", model.hooks()},
+          {"dataset_format", std::string(name(s.format))},
+          {"hooks", hooks},
+          {"dtype", std::string(name(o.compile.compute_dtype))},
           {"store_dtype", std::string(name(o.store_dtype))},
-          {"compute_dtype", std::string(name(o.compile.compute_dtype))},
+          {"compression", describe(o.shard.compression)},
+          {"keep_not_finite", o.shard.keep_not_finite},
           {"backend", o.compile.backend},
           {"flash", o.compile.flash},
           {"fuse", o.compile.fuse},
@@ -71,16 +93,22 @@ Json describe_run(const ExtractOptions& o, const ReaderModel& model) {
           {"batching", std::string(name(o.batch.batching))},
           {"batch_size", o.batch.rows},
           {"shard_tokens", o.shard_tokens},
-          {"grid_encoder", s.grid_encoder},
-          {"prompt_version", s.prompt_version},
-          {"prompt_file", s.prompt_file.empty() ? "" : io::sha256_file(s.prompt_file)},
+          {"grid_encoder", s.grid_encoder.empty() ? kDefaultGridEncoder : s.grid_encoder},
+          {"prompt", checksum(prompt_template(s))},
           {"predictions_per_task", s.predictions_per_task},
           {"random_seed", s.random_seed}};
 }
 
+std::string run_file_text(const Json& run) { return run.dump(1) + "\n"; }
+
 void claim_run(Store& store, const Json& run) {
-  if (store.create(kKey, run.dump(1) + "\n")) return;
-  const Json there = Json::parse(store.get(kKey, kRunLimit).value_or(""), nullptr, false);
+  if (!store.create(kKey, run_file_text(run))) compare_run(store, run);
+}
+
+bool compare_run(Store& store, const Json& run) {
+  const std::optional<std::string> text = store.get(kKey, kRunLimit);
+  if (!text) return false;
+  const Json there = Json::parse(*text, nullptr, false);
   ESPALIER_CHECK(there.is_object(), ErrorKind::data, "extract", "{} is damaged", store.where(kKey));
   std::vector<std::string> differ;
   for (const auto& [key, value] : run.items()) {
@@ -92,6 +120,7 @@ void claim_run(Store& store, const Json& run) {
   ESPALIER_CHECK(differ.empty(), ErrorKind::user, "extract",
                  "{} is of another run: {}; use another --output", store.where(kKey),
                  fmt::join(differ, "; "));
+  return true;
 }
 
 }  // namespace espalier::extract

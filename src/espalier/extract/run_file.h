@@ -2,17 +2,27 @@
 // run.json: everything a run's bytes depend on, so that two runs never mix.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "espalier/extract/job.h"
-#include "espalier/extract/reader_model.h"
 #include "espalier/extract/store.h"
+#include "espalier/io/hash_cache.h"
 #include "espalier/io/json.h"
 
 namespace espalier::extract {
 
-/// Settings, and checksums of the model's, the tokenizer's and the dataset's files.
-nlohmann::ordered_json describe_run(const ExtractOptions& options, const ReaderModel& model);
+/// Settings, and checksums of the model's, the tokenizer's and the dataset's files. `hooks` are the
+/// activations' names; options.shard_tokens is what is in force.
+nlohmann::ordered_json describe_run(const ExtractOptions& options,
+                                    const std::vector<std::string>& hooks,
+                                    const io::HashCache& hashes);
 
+/// The text of run.json.
+std::string run_file_text(const nlohmann::ordered_json& run);
 /// Writes run.json, or compares with the one that is there: `user` error naming what differs.
 void claim_run(Store& store, const nlohmann::ordered_json& run);
+/// False when there is none; else compares as above.
+bool compare_run(Store& store, const nlohmann::ordered_json& run);
 
 }  // namespace espalier::extract

@@ -5,7 +5,7 @@
 #include <array>
 #include <memory>
 #include <optional>
-#include <set>
+#include <unordered_set>
 
 #include "espalier/base/error.h"
 #include "espalier/extract/augmentation.h"
@@ -27,14 +27,6 @@ constexpr std::string_view kFirstPrompt = "output-from-examples-v0";
 
 const io::FileContext kContext{.stage = "dataset", .next_step = "check --dataset"};
 
-PromptTemplate read_template(const SourceOptions& o) {
-  if (o.prompt_file.empty()) {
-    return builtin_prompt_template(o.prompt_version.empty() ? kFirstPrompt : o.prompt_version);
-  }
-  return parse_prompt_template(io::read_text(o.prompt_file, kTemplateLimit, {.stage = "prompt"}),
-                               o.prompt_file);
-}
-
 std::string json_of(const Augmentation& a) {
   return Json{{"mirrored", a.mirrored},
               {"quarter_turns", a.quarter_turns},
@@ -50,17 +42,21 @@ SourceFormat guess_format(std::string_view line) {
   return SourceFormat::text;
 }
 
+/// Thrown to leave: the taker has enough.
+struct Enough {};
+
 class Reader {
  public:
-  Reader(const SourceOptions& options, const text::Tokenizer& tokenizer, SourceReport& report,
-         const std::function<void(Sample)>& take)
+  Reader(const SourceOptions& options, int64_t vocab_size, const SourcePosition& from,
+         StageTimes& times, const std::function<bool(SourceLine)>& take)
       : options_(options),
-        tokenizer_(tokenizer),
-        report_(report),
+        vocab_size_(vocab_size),
+        from_(from),
+        times_(times),
         take_(take),
         encoder_(parse_grid_encoder(options.grid_encoder.empty() ? kDefaultGridEncoder
                                                                  : options.grid_encoder)),
-        prompts_(read_template(options)),
+        prompts_(prompt_template(options)),
         augmenter_(options.random_seed) {}
 
   void read(const fs::path& path) {
@@ -73,9 +69,9 @@ class Reader {
                    path.string());
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) {
-      const auto bytes = io::MappedFile::open(file, kContext);
-      guarded(file.string(), [&](const std::string& where) {
-        take_task(parse_arc_task(text_of(*bytes), where, file.stem().string()));
+      one_line(file.string(), [&](const std::string& where) {
+        const auto bytes = io::MappedFile::open(file, kContext);
+        read_task(text_of(*bytes), where, file.stem().string());
       });
     }
   }
@@ -85,6 +81,8 @@ class Reader {
     const auto bytes = file.bytes();
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
+  /// What was read before, by this process or another.
+  bool is_past() const { return lines_ < from_.lines; }
 
   void read_lines(const fs::path& path) {
     const auto file = io::MappedFile::open(path, kContext);
@@ -96,124 +94,107 @@ class Reader {
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
       if (text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
       if (format == SourceFormat::automatic) format = guess_format(text);
-      guarded(fmt::format("{} line {}", path.string(), line + 1), [&](const std::string& where) {
-        take_line(format, text, where, fmt::format("{}:{}", path.filename().string(), line + 1),
-                  line);
+      one_line(fmt::format("{} line {}", path.string(), line + 1), [&](const std::string& where) {
+        if (format == SourceFormat::arc) return read_task(text, where, line_id(line));
+        if (is_past()) return;
+        const StageTimer timer(times_, Stage::read);
+        read_object(format, text, where, fmt::format("{}:{}", path.filename().string(), line + 1));
       });
     }
   }
 
+  /// Errors of kind `data` in `read` are the line's.
   template <typename Read>
-  void guarded(const std::string& where, const Read& read) {
-    if (options_.max_tasks >= 0 && report_.lines >= options_.max_tasks) return;
-    ++report_.lines;
+  void one_line(const std::string& where, const Read& read) {
+    if (options_.max_tasks >= 0 && lines_ >= options_.max_tasks) throw Enough();
+    const bool past = is_past();
+    line_ = {};
     try {
       read(where);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::data || !bad_line_) throw;
-      bad_line_ = false;
-      if (!options_.skip_bad_lines) throw;
-      if (report_.bad_lines++ == 0) report_.first_bad_line = error.what();
+      if (error.kind() != ErrorKind::data || !options_.skip_bad_lines) throw;
+      line_ = {};
+      if (!past && bad_lines_++ == 0) first_bad_line_ = error.what();
     }
-  }
-
-  /// Errors of what this reads are the line's, others are the run's.
-  template <typename Parse>
-  auto parsed(const Parse& parse) {
-    bad_line_ = true;
-    auto result = parse();
-    bad_line_ = false;
-    return result;
-  }
-
-  void take_line(SourceFormat format, std::string_view text, const std::string& where,
-                 const std::string& default_id, int64_t line) {
-    if (format == SourceFormat::arc) {
-      return take_task(parsed([&] { return parse_arc_task(text, where, line_id(line)); }));
+    if (++lines_ == from_.lines) {
+      bad_lines_ = from_.bad_lines;
+      first_bad_line_ = from_.first_bad_line;
     }
-    Sample sample{.id = default_id, .augmentation = {}, .tokens = {}};
-    parsed([&] {
-      read_object(format, text, where, sample);
-      return true;
-    });
-    cut(std::move(sample));
+    if (past) return;
+    line_.after = {.lines = lines_, .bad_lines = bad_lines_, .first_bad_line = first_bad_line_};
+    if (!take_(std::move(line_))) throw Enough();
   }
 
   void read_object(SourceFormat format, std::string_view text, const std::string& where,
-                   Sample& sample) {
+                   std::string default_id) {
     const Json json = Json::parse(text, nullptr, false);
     ESPALIER_CHECK(json.is_object(), ErrorKind::data, "dataset", "{} is no JSON object", where);
+    Prompt prompt{.id = std::move(default_id)};
     if (const auto id = json.find("id"); id != json.end()) {
-      sample.id = id->is_string() ? id->get<std::string>() : id->dump();
+      prompt.id = id->is_string() ? id->get<std::string>() : id->dump();
     }
     if (format == SourceFormat::tokens) {
-      const auto ids = json.find("tokens");
-      ESPALIER_CHECK(ids != json.end() && ids->is_array(), ErrorKind::data, "dataset",
-                     "{}: \"tokens\" is missing or no list", where);
-      for (const Json& id : *ids) {
-        ESPALIER_CHECK(id.is_number_integer() && id.get<int64_t>() >= 0 &&
-                           id.get<int64_t>() < tokenizer_.vocab_size(),
-                       ErrorKind::data, "dataset", "{}: {} is no token below {}", where, id.dump(),
-                       tokenizer_.vocab_size());
-        sample.tokens.push_back(id.get<int32_t>());
-      }
-      return;
-    }
-    for (const char* key : {"text", "content"}) {
-      const auto found = json.find(key);
-      if (found == json.end()) continue;
+      prompt.tokens = read_tokens(json, where);
+      prompt.has_tokens = true;
+    } else {
+      const auto found = json.contains("text") ? json.find("text") : json.find("content");
+      ESPALIER_CHECK(found != json.end(), ErrorKind::data, "dataset", "{}: \"text\" is missing",
+                     where);
       ESPALIER_CHECK(found->is_string(), ErrorKind::data, "dataset", "{}: \"{}\" is no text", where,
-                     key);
-      tokenizer_.encode(found->get_ref<const std::string&>(), {}, work_, sample.tokens);
-      return;
+                     found.key());
+      prompt.text = found->get<std::string>();
     }
-    fail(ErrorKind::data, "dataset", "{}: \"text\" is missing", where);
+    line_.prompts.push_back(std::move(prompt));
   }
 
-  void take_task(ArcTask task) {
-    bad_line_ = false;
+  std::vector<int32_t> read_tokens(const Json& json, const std::string& where) const {
+    const auto ids = json.find("tokens");
+    ESPALIER_CHECK(ids != json.end() && ids->is_array(), ErrorKind::data, "dataset",
+                   "{}: \"tokens\" is missing or no list", where);
+    std::vector<int32_t> tokens;
+    for (const Json& id : *ids) {
+      ESPALIER_CHECK(
+          id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < vocab_size_,
+          ErrorKind::data, "dataset", "{}: {} is no token below {}", where, id.dump(), vocab_size_);
+      tokens.push_back(id.get<int32_t>());
+    }
+    return tokens;
+  }
+
+  void read_task(std::string_view text, const std::string& where, std::string default_id) {
+    std::optional<StageTimer> timer(std::in_place, times_, Stage::read);
+    ArcTask task = parse_arc_task(text, where, std::move(default_id));
+    timer.emplace(times_, Stage::prompt);
     if (!ids_.insert(task.id).second) {
-      task.id = line_id(report_.lines - 1);
+      task.id = line_id(lines_);
       ids_.insert(task.id);
     }
+    // Drawn for tasks of the past too: the draws of the next ones follow.
     const std::vector<Augmentation> variants =
         augmenter_.variants(task, options_.predictions_per_task);
+    if (is_past()) return;
     for (size_t v = 0; v < variants.size(); ++v) {
       const ArcTask variant = augment(task, variants[v]);
       for (size_t t = 0; t < variant.test.size(); ++t) {
-        Sample sample{.id = fmt::format("{}/{}/{}", task.id, v, t),
-                      .augmentation = json_of(variants[v]),
-                      .tokens = {}};
-        tokenizer_.encode(prompts_.render(variant, t, *encoder_), {}, work_, sample.tokens);
-        cut(std::move(sample));
+        line_.prompts.push_back({.id = fmt::format("{}/{}/{}", task.id, v, t),
+                                 .augmentation = json_of(variants[v]),
+                                 .text = prompts_.render(variant, t, *encoder_)});
       }
-    }
-  }
-
-  void cut(Sample sample) {
-    const auto length = static_cast<int64_t>(sample.tokens.size());
-    const std::vector<TokenRange> parts = apply_length_policy(
-        options_.length_policy, length, options_.max_seq_length, sample.id, report_.lengths);
-    for (size_t i = 0; i < parts.size(); ++i) {
-      Sample part{
-          .id = parts.size() > 1 ? fmt::format("{}#{}", sample.id, i) : sample.id,
-          .augmentation = sample.augmentation,
-          .tokens = {sample.tokens.begin() + parts[i].begin, sample.tokens.begin() + parts[i].end},
-          .first_position = parts[i].begin};
-      take_(std::move(part));
     }
   }
 
   const SourceOptions& options_;
-  const text::Tokenizer& tokenizer_;
-  SourceReport& report_;
-  const std::function<void(Sample)>& take_;
+  const int64_t vocab_size_;
+  const SourcePosition& from_;
+  StageTimes& times_;
+  const std::function<bool(SourceLine)>& take_;
   std::unique_ptr<GridEncoder> encoder_;
   PromptTemplate prompts_;
   Augmenter augmenter_;
-  text::Workspace work_;
-  std::set<std::string> ids_;
-  bool bad_line_ = false;
+  std::unordered_set<std::string> ids_;
+  int64_t lines_ = 0, bad_lines_ = 0;
+  std::string first_bad_line_;
+  SourceLine line_;
 };
 
 }  // namespace
@@ -221,12 +202,39 @@ class Reader {
 SourceFormat parse_source_format(std::string_view text) {
   return parse_choice<SourceFormat>("dataset", text, kFormats);
 }
+std::string_view name(SourceFormat format) { return kFormats[static_cast<size_t>(format)]; }
 
-void read_samples(const SourceOptions& options, const text::Tokenizer& tokenizer,
-                  SourceReport& report, const std::function<void(Sample)>& take) {
+PromptTemplate prompt_template(const SourceOptions& o) {
+  if (o.prompt_file.empty()) {
+    return builtin_prompt_template(o.prompt_version.empty() ? kFirstPrompt : o.prompt_version);
+  }
+  return parse_prompt_template(io::read_text(o.prompt_file, kTemplateLimit, {.stage = "prompt"}),
+                               o.prompt_file);
+}
+
+void read_dataset(const SourceOptions& options, int64_t vocab_size, const SourcePosition& from,
+                  StageTimes& times, const std::function<bool(SourceLine)>& take) {
   ESPALIER_CHECK(!options.files.empty(), ErrorKind::user, "dataset", "no dataset is given");
-  Reader reader(options, tokenizer, report, take);
-  for (const fs::path& file : options.files) reader.read(file);
+  Reader reader(options, vocab_size, from, times, take);
+  try {
+    for (const fs::path& file : options.files) reader.read(file);
+  } catch (const Enough&) {
+    return;
+  }
+}
+
+void SampleMaker::make(Prompt prompt, LengthCounts& counts, std::vector<Sample>& samples) {
+  if (!prompt.has_tokens) tokenizer_.encode(prompt.text, {}, work_, prompt.tokens);
+  const auto length = static_cast<int64_t>(prompt.tokens.size());
+  const std::vector<TokenRange> parts = apply_length_policy(
+      options_.length_policy, length, options_.max_seq_length, prompt.id, counts);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto begin = prompt.tokens.begin();
+    samples.push_back({.id = parts.size() > 1 ? fmt::format("{}#{}", prompt.id, i) : prompt.id,
+                       .augmentation = prompt.augmentation,
+                       .tokens = {begin + parts[i].begin, begin + parts[i].end},
+                       .first_position = parts[i].begin});
+  }
 }
 
 }  // namespace espalier::extract

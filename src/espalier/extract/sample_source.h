@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "espalier/extract/length_policy.h"
+#include "espalier/extract/prompt_template.h"
+#include "espalier/extract/stages.h"
 #include "espalier/text/tokenizer.h"
 
 namespace espalier::extract {
@@ -24,6 +26,7 @@ namespace espalier::extract {
 enum class SourceFormat : uint8_t { automatic, arc, text, tokens };
 /// "auto", "arc", "text" or "tokens"; throws `user` for another.
 SourceFormat parse_source_format(std::string_view text);
+std::string_view name(SourceFormat format);
 
 struct SourceOptions {
   std::vector<std::filesystem::path> files;
@@ -42,6 +45,10 @@ struct SourceOptions {
   uint64_t random_seed = 42;
 };
 
+/// The texts of prompts under these options. Throws `user` for files that cannot be read and for
+/// unknown versions.
+PromptTemplate prompt_template(const SourceOptions& options);
+
 struct Sample {
   std::string id;
   std::string augmentation;  // JSON of what was done to the task, or empty
@@ -49,15 +56,43 @@ struct Sample {
   int64_t first_position = 0;  // of tokens[0] in the whole sample, where it was cut
 };
 
-struct SourceReport {
-  int64_t lines = 0, bad_lines = 0;
-  std::string first_bad_line;  // what was wrong with it
-  LengthCounts lengths;
+/// A text of the dataset, or its tokens where the dataset holds these.
+struct Prompt {
+  std::string id, augmentation, text;
+  std::vector<int32_t> tokens;
+  bool has_tokens = false;
 };
 
-/// Reads everything and hands out sample after sample. Throws `data` for a bad line, with file and
-/// number, unless these are skipped (and counted); `user` for missing files.
-void read_samples(const SourceOptions& options, const text::Tokenizer& tokenizer,
-                  SourceReport& report, const std::function<void(Sample)>& take);
+/// How far a dataset was read: whole lines (or files of a folder).
+struct SourcePosition {
+  int64_t lines = 0, bad_lines = 0;
+  std::string first_bad_line;
+};
+
+/// One line, and where reading goes on behind it.
+struct SourceLine {
+  std::vector<Prompt> prompts;
+  SourcePosition after;
+};
+
+/// Reads on from `from`, which the same options gave, and hands out line after line until `take`
+/// says false. Throws `data` for a bad line, with file and number, unless these are skipped (and
+/// counted); `user` for missing files.
+void read_dataset(const SourceOptions& options, int64_t vocab_size, const SourcePosition& from,
+                  StageTimes& times, const std::function<bool(SourceLine)>& take);
+
+/// The samples of a line's prompts, by tokenizer and length policy.
+class SampleMaker {
+ public:
+  SampleMaker(const SourceOptions& options, const text::Tokenizer& tokenizer)
+      : options_(options), tokenizer_(tokenizer) {}
+  /// Appends them. Throws `data` for one that is too long under LengthPolicy::error.
+  void make(Prompt prompt, LengthCounts& counts, std::vector<Sample>& samples);
+
+ private:
+  const SourceOptions& options_;
+  const text::Tokenizer& tokenizer_;
+  text::Workspace work_;
+};
 
 }  // namespace espalier::extract

@@ -11,7 +11,6 @@
 namespace espalier::extract {
 namespace {
 
-constexpr int64_t kEntryLimit = 4096;
 /// Fewer shards than this are asked for one by one, more by listing all.
 constexpr int64_t kFew = 16;
 
@@ -37,7 +36,8 @@ ShardBoard::ShardBoard(Store& store, LeaseKeeper& keeper, WorkerPlace place)
     : store_(store), keeper_(keeper), place_(place) {}
 
 std::optional<ShardBoard::Claim> ShardBoard::claim(int64_t known) {
-  if (idle_) look_at_manifest(known);
+  // Now and then also while there is work, so that progress counts what others make.
+  if (idle_ || now() - looked_ > keeper_.beat_seconds()) look_at_manifest(known);
   std::vector<int64_t> candidates;
   {
     const std::lock_guard lock(mutex_);
@@ -62,9 +62,7 @@ std::optional<ShardBoard::Claim> ShardBoard::claim(int64_t known) {
 
 std::optional<ShardBoard::Claim> ShardBoard::try_claim(int64_t shard) {
   Claim claim{shard, keeper_.claim(fmt::format("{:08}", shard))};
-  // Looked at with the lease in hand: nobody finishes the shard from here on.
-  const bool is_done =
-      claim.lease != nullptr && store_.get(manifest_key(shard), kEntryLimit).has_value();
+  const bool is_done = claim.lease != nullptr && this->is_done(shard);
   if (is_done) keeper_.release(claim.lease);
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[static_cast<size_t>(shard)];
@@ -79,7 +77,17 @@ std::optional<ShardBoard::Claim> ShardBoard::try_claim(int64_t shard) {
   return std::nullopt;
 }
 
+bool ShardBoard::is_done(int64_t shard) {
+  if (!store_.size(manifest_key(shard))) return false;
+  if (!damaged_.contains(shard)) return true;
+  // Another worker may have made it again since.
+  damaged_ = damaged_shards(store_);
+  return !damaged_.contains(shard);
+}
+
 void ShardBoard::look_at_manifest(int64_t known) {
+  if (looked_ < 0.0) damaged_ = damaged_shards(store_);
+  looked_ = now();
   std::vector<int64_t> open;
   {
     const std::lock_guard lock(mutex_);
@@ -91,12 +99,12 @@ void ShardBoard::look_at_manifest(int64_t known) {
   std::vector<int64_t> found;
   if (static_cast<int64_t>(open.size()) <= kFew) {
     for (int64_t shard : open) {
-      if (store_.get(manifest_key(shard), kEntryLimit)) found.push_back(shard);
+      if (!damaged_.contains(shard) && store_.size(manifest_key(shard))) found.push_back(shard);
     }
   } else {
     for (const std::string& key : store_.list("manifest/")) {
       const std::optional<int64_t> shard = shard_of(key);
-      if (shard && *shard < known) found.push_back(*shard);
+      if (shard && *shard < known && !damaged_.contains(*shard)) found.push_back(*shard);
     }
   }
   const std::lock_guard lock(mutex_);

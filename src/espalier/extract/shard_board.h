@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "espalier/extract/lease_keeper.h"
@@ -28,9 +29,9 @@ class ShardBoard {
     int64_t shard = 0;
     std::shared_ptr<LeaseKeeper::Held> lease;
   };
-  /// Claims one of the shards below `known` that nobody has and that is not done: of those whose
-  /// number is this worker's modulo the workers, as long as there are such. Nothing when there is
-  /// none now. Called by one thread.
+  /// Claims one of the shards below `known` that nobody has and that is not done, or damaged: of
+  /// those whose number is this worker's modulo the workers, as long as there are such. Nothing
+  /// when there is none now. Called by one thread.
   std::optional<Claim> claim(int64_t known);
   /// The shard is in the manifest; or this process gives it up.
   void done(const Claim& claim);
@@ -51,11 +52,15 @@ class ShardBoard {
   void look_at_manifest(int64_t known);
   void mark_done(int64_t shard);
   std::optional<Claim> try_claim(int64_t shard);
+  /// With the lease in hand: nobody else changes it.
+  bool is_done(int64_t shard);
 
   Store& store_;
   LeaseKeeper& keeper_;
   const WorkerPlace place_;
-  bool idle_ = true;  // the last call found nothing
+  bool idle_ = true;           // the last call found nothing
+  double looked_ = -1e300;     // when the manifest was looked at
+  std::set<int64_t> damaged_;  // in the manifest, but to be made again
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Entry> entries_;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/extract/setup.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "espalier/backend/cpu/cpu_info.h"
+#include "espalier/base/error.h"
+
+namespace espalier::extract {
+
+std::string worker_name() {
+  char host[256] = "host";
+  ::gethostname(host, sizeof(host) - 1);
+  return fmt::format("{}:{}", host, ::getpid());
+}
+
+Setup open_setup(const ExtractOptions& options) {
+  ExtractOptions o = options;
+  o.batch.seq = o.source.max_seq_length;
+  ESPALIER_CHECK(o.local_workers > 0, ErrorKind::user, "extract", "--workers must be positive");
+  const int threads = o.compile.threads > 0 ? o.compile.threads : cpu::cpu_info().cores;
+  o.compile.threads = std::max(1, threads / static_cast<int>(o.local_workers));
+  Setup setup{.options = o,
+              .models = {},
+              .tokenizer = text::Tokenizer::open(o.tokenizer.empty() ? o.model : o.tokenizer)};
+  for (int64_t i = 0; i < o.local_workers; ++i) {
+    setup.models.push_back(open_reader_model(o.model, o.compile));
+    ReaderModel& model = *setup.models.back();
+    model.select(hook_globs(o.layers, o.activation, model.layers()));
+  }
+  const ReaderModel& model = setup.model();
+  ESPALIER_CHECK(o.source.max_seq_length <= model.longest(), ErrorKind::user, "extract",
+                 "--max-seq-length {}: the model's positions end at {}", o.source.max_seq_length,
+                 model.longest());
+  ESPALIER_CHECK(o.batch.rows > 0 && o.batch.seq > 0, ErrorKind::user, "extract",
+                 "--batch-size {} and --max-seq-length {} must be positive", o.batch.rows,
+                 o.batch.seq);
+  ESPALIER_CHECK(o.shard_tokens >= 0, ErrorKind::user, "extract",
+                 "--shard-tokens {} must be positive", o.shard_tokens);
+  if (o.shard_tokens == 0) {
+    setup.options.shard_tokens = std::max<int64_t>(1, kShardBytes / setup.token_bytes());
+  }
+  return setup;
+}
+
+int64_t Setup::token_bytes() const {
+  return std::ssize(model().hooks()) * model().width() * size_of(options.store_dtype);
+}
+
+double Setup::flops(const PlanTotals& totals) const {
+  double sum = 0.0;
+  for (const auto& [shape, count] : totals.batches) {
+    sum += static_cast<double>(count) * model().flops(shape.first, shape.second);
+  }
+  return sum;
+}
+
+PlannerOptions Setup::planner() const {
+  return {.source = options.source,
+          .tokenizer = tokenizer,
+          .vocab_size = model().vocab_size(),
+          .batch = options.batch,
+          .shard_tokens = options.shard_tokens};
+}
+
+PipelineParts Setup::pipeline(Store& store, LeaseKeeper& keeper, ShardBoard& board,
+                              RunPlan& plan) const {
+  PipelineParts parts{.store = store, .keeper = keeper, .board = board, .plan = plan};
+  for (const auto& model : models) parts.models.push_back(model.get());
+  parts.store_dtype = options.store_dtype;
+  parts.shard = options.shard;
+  parts.threads = options.compile.threads;
+  return parts;
+}
+
+}  // namespace espalier::extract
