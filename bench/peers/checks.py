@@ -320,6 +320,46 @@ def equinox_weights(model, state):
     )
 
 
+def check_extract(args):
+    """The extraction benchmark's peers: transformers and the JAX program read the same activations, and what they store opens."""
+    import functools
+    import gzip
+    import pickle
+
+    import jax
+    import torch
+
+    import jax_extract
+    import torch_extract
+
+    jax.config.update("jax_platforms", "cpu")
+    sizes = ["--num-layer", "3", "--hidden", "64", "--heads", "4", "--kv-heads", "2", "--ffn", "96", "--vocab", "100"]
+    options = torch_extract.parser.parse_args([*sizes, "--layers", "0-2", "--store", "1"])
+    torch.manual_seed(1)
+    model = torch_extract.build(options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    ids = numpy.random.default_rng(2).integers(100, size=(2, 24))
+    with torch.inference_mode():
+        theirs = [state.numpy() for state in torch_extract.states_of(model, options)(torch.from_numpy(ids))]
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    config = jax_extract.sizes_of(model.config)
+    step = jax.jit(functools.partial(jax_extract.forward, config=config, compute="float32"))
+    residual, last = step(weights, ids.astype("int32"))
+    largest = max(relative(numpy.asarray(a), b) for a, b in zip([*residual[:2], last], theirs))
+    need(largest < 1e-4, f"the residual streams differ by {largest:.3g}")
+
+    found = []
+    with tempfile.TemporaryDirectory() as made:
+        read = lambda file: found.append(pickle.loads(gzip.decompress(file.read_bytes())))
+        shards = jax_extract.Shards(pathlib.Path(made), 2 * residual[0][0].nbytes, read)
+        for row in range(2):
+            shards.add(0, row, numpy.asarray(residual[0][row]))
+    need(len(found) == 1 and [entry["sample_idx"] for entry in found[0][0]] == [0, 1], f"the shard holds {found}")
+    print(f"residual streams differ by {largest:.2g}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -331,9 +371,10 @@ def main():
         ("eval", check_eval),
         ("folders", check_folders),
         ("bert", check_bert),
+        ("extract", check_extract),
     ):
         command = commands.add_parser(name, help=function.__doc__)
-        if name != "bert":
+        if name not in ("bert", "extract"):
             command.add_argument("folder", type=pathlib.Path)
         if name in ("eval", "folders"):
             command.add_argument("espalier")

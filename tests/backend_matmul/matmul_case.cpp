@@ -144,7 +144,10 @@ std::string run_case(const MatmulDesc& desc, const CaseOptions& options,
     const int64_t packed_bytes = plan->packed_b_bytes();
     if (packed_bytes == 0) return "no packed B";
     Scratch packed = make_scratch(packed_bytes);
-    plan->pack_b(b.data(), packed.get(), scratch.get());
+    const int64_t pack_bytes = plan->pack_scratch_bytes();
+    Scratch room = make_scratch(pack_bytes);
+    plan->pack_b(b.data(), nullptr, desc.b_dtype, packed.get(), room.get());
+    if (!guard_intact(room, pack_bytes)) return "pack_b wrote past its scratch";
     if (!guard_intact(packed, packed_bytes)) return "pack_b wrote past the packed bytes";
     plan->run_packed(a.data(), packed.get(), bias.data(), c.data(), scratch.get());
   } else {

@@ -190,19 +190,65 @@ TEST(Matmul, ThreadsDoNotChangeABit) {
   }
 }
 
-TEST(Matmul, PackedOnceGivesTheSameBits) {
-  for (const MatmulDesc& shape : {dense(40, 100, 700, false, true), dense(13, 9001, 300)}) {
-    MatmulDesc desc = shape;
-    desc.b_constant = true;
-    desc.bias = true;
-    std::vector<unsigned char> fresh, packed;
-    ASSERT_EQ(run_case(desc, with("packed"), &fresh), "");
-    CaseOptions options = with("packed");
-    options.check = false;
-    options.prepacked = true;
-    ASSERT_EQ(run_case(desc, options, &packed), "");
-    EXPECT_TRUE(fresh == packed);
+TEST(Matmul, BMayComePacked) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const DType a_dtype : {DType::f32, dtype}) {
+      for (const char* implementation : {"packed", "wide"}) {
+        for (const MatmulDesc& shape : {dense(40, 100, 700, false, true), dense(13, 9001, 300),
+                                        dense(200, 70, 2500), dense(7, 33, 1)}) {
+          MatmulDesc desc = shape;
+          desc.a_dtype = a_dtype;
+          desc.b_dtype = dtype;
+          desc.c_dtype = a_dtype;
+          desc.b_constant = true;
+          desc.bias = true;
+          std::vector<unsigned char> one, two;
+          CaseOptions options = with(implementation);
+          options.prepacked = true;
+          ASSERT_EQ(run_case(desc, options, &two), "");
+          options.check = false;
+          options.matmul.threads = 1;
+          ASSERT_EQ(run_case(desc, options, &one), "");
+          EXPECT_TRUE(one == two) << desc.str();
+        }
+      }
+    }
   }
+}
+
+// What is packed for one number of rows serves another, and is half as large where B is narrow.
+TEST(Matmul, PackedLayoutsDoNotDependOnTheRows) {
+  const auto plan = [](int64_t m, DType dtype) {
+    MatmulDesc desc = dense(m, 640, 300, false, true);
+    desc.b_dtype = dtype;
+    desc.b_constant = true;
+    return Matmul::create(desc, {.threads = 2, .implementation = "packed"});
+  };
+  EXPECT_EQ(plan(16, DType::f32)->packed_layout(), plan(5000, DType::f32)->packed_layout());
+  EXPECT_NE(plan(16, DType::f32)->packed_layout(), plan(16, DType::bf16)->packed_layout());
+  EXPECT_EQ(plan(16, DType::f32)->packed_b_bytes(), 2 * plan(16, DType::bf16)->packed_b_bytes());
+}
+
+// The packed values are those of the source rounded to B's type.
+TEST(Matmul, PackingRoundsToTheTypeOfB) {
+  MatmulDesc desc = dense(9, 50, 60, false, true);
+  desc.b_dtype = DType::bf16;
+  desc.b_constant = true;
+  const auto plan = Matmul::create(desc, {.threads = 1, .implementation = "packed"});
+  std::vector<float> wide(50 * 60);
+  std::vector<uint16_t> narrow(wide.size());
+  for (size_t i = 0; i < wide.size(); ++i) {
+    wide[i] = std::sin(static_cast<float>(i));
+    narrow[i] = to_bf16(wide[i]);
+  }
+  const auto packed = [&](const void* b, DType from) {
+    std::vector<char> bytes(static_cast<size_t>(plan->packed_b_bytes()));
+    std::vector<char> room(static_cast<size_t>(plan->pack_scratch_bytes()) + 64);
+    void* aligned = room.data() + (64 - reinterpret_cast<uintptr_t>(room.data()) % 64) % 64;
+    plan->pack_b(b, nullptr, from, bytes.data(), aligned);
+    return bytes;
+  };
+  EXPECT_EQ(packed(wide.data(), DType::f32), packed(narrow.data(), DType::bf16));
 }
 
 TEST(Matmul, NonFiniteValuesReachTheResult) {

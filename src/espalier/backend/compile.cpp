@@ -9,7 +9,8 @@
 namespace espalier {
 
 std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options,
-                                    const StateViews& shared) {
+                                    const StateViews& shared,
+                                    std::shared_ptr<PackedWeights> packed) {
   static const std::vector<std::string> kBackends{"cpu", "interp", "interp-f32"};
   for (const ir::Node& node : graph.nodes()) {
     ESPALIER_CHECK(!ir::needs_mesh(node), ErrorKind::unsupported, "compile",
@@ -17,7 +18,9 @@ std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions
                    "interp::evaluate_on_mesh runs all of them in one process",
                    ir::name(node.op), node.scope, options.backend);
   }
-  if (options.backend == "cpu") return cpu::make_cpu_executable(graph, options, shared);
+  if (options.backend == "cpu") {
+    return cpu::make_cpu_executable(graph, options, shared, std::move(packed));
+  }
   if (options.backend == "interp") return make_interp_executable(graph, options, false, shared);
   if (options.backend == "interp-f32") return make_interp_executable(graph, options, true, shared);
   fail(ErrorKind::user, "compile", "no backend \"{}\"{}", options.backend,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "espalier/backend/cpu/exec/cpu_executable.h"
 #include "espalier/backend/executable.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
@@ -18,13 +19,8 @@ std::string dump_stage(const ir::Graph& graph, const CompileOptions& options,
   if (stage == "grad") return ir::print(graph);
   std::string text;
   const ir::Graph fused =
-      passes::run_passes(passes::step_passes(), graph,
-                         {.compute_dtype = options.compute_dtype,
-                          .fuse = options.fuse,
-                          .flash = options.flash,
-                          .remat = options.remat,
-                          .disabled = options.disabled_passes},
-                         nullptr, [&](std::string_view pass, const ir::Graph& result) {
+      passes::run_passes(passes::step_passes(), graph, cpu::pass_options(options), nullptr,
+                         [&](std::string_view pass, const ir::Graph& result) {
                            // A pass that runs twice is shown as it left the graph the last time.
                            if (pass == stage) text = ir::print(result);
                          });

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/backend/packed_weights.h"
 #include "espalier/ir/graph.h"
 #include "espalier/tensor/host_tensor.h"
 
@@ -45,6 +46,7 @@ struct CompileStats {
   int64_t arena_bytes = 0;
   int64_t peak_live_bytes = 0;  // lower bound for the arena
   int64_t state_bytes = 0;
+  int64_t packed_bytes = 0;  // of shared weights in the layouts of kernels
 };
 
 /// Time of one kernel of the last profiled runs.
@@ -90,15 +92,19 @@ class Executable {
   virtual std::vector<ProfileEvent> last_events() const = 0;
 };
 
-/// Memory of another executable's "parameter" and "state" inputs, by name.
+/// Memory of "parameter" and "state" inputs that something else keeps, by name.
 using StateViews = std::map<std::string, HostTensor, std::less<>>;
 
 /// Compiles a whole step. Inputs of role "parameter" and "state" become buffers of the executable,
 /// zero at first; outputs with an alias replace them in place. Those named in `shared` use that
 /// memory instead: several executables work on one state, one at a time. Where one of them updates
 /// parameters, the others leave out the pass "prepack", or state() is asked for in between.
+///
+/// With `packed`, weights that the graph never updates are laid out there at the first run that
+/// finds them missing, and what has been laid out is taken as it is: no program changes them.
 std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions& options,
-                                    const StateViews& shared = {});
+                                    const StateViews& shared = {},
+                                    std::shared_ptr<PackedWeights> packed = nullptr);
 
 /// Throws `user` unless a shared state has the type that an input needs.
 void check_shared(std::string_view name, const ir::TensorType& wanted, const HostTensor& shared);

@@ -42,13 +42,18 @@ void add_bench_extract(Program& program, CLI::App& bench) {
   extract::ExtractBenchOptions& o = s->options;
   app->add_option("--model", o.model, "Hugging Face folder; without: random values");
   app->add_option("--model-size", o.model_size, "of random values: 0.5b or 7b");
-  app->add_option("--model-cache", o.folder, "keep the random values in this folder");
+  app->add_option("--model-cache", o.folder, "folder in which the random values are kept");
   app->add_option("--weights", s->weights, "type of the random values");
   app->add_option("--batch,--batch-size", o.batches, "rows of a batch; several: a result each")
       ->delimiter(',');
   app->add_option("--seq,--seq-len", o.seq, "tokens of a row");
   app->add_option("--dtype", s->dtype, "float32, bfloat16 or float16");
   app->add_option("--steps", o.steps, "timed passes; the median counts");
+  app->add_option("--layers", o.layers, "of the extraction: all, 10-23 or 0,3,7-9");
+  app->add_option("--activation", o.activation, "of the extraction, as in espalier extract");
+  app->add_option("--extract-batches", o.extract_batches,
+                  "batches of the whole extraction; 0: only the forward pass");
+  app->add_option("--output", o.output, "folder in which shards are written and removed again");
   app->add_option("--threads", o.compile.threads, "0: as many as there are processors");
   app->add_option("--seed", o.seed, "of values and tokens");
   app->add_option("--profile", s->profile_lines, "print so many of the slowest kernels");

@@ -12,6 +12,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/rng.h"
 #include "espalier/base/text.h"
+#include "espalier/extract/job.h"
 #include "espalier/extract/reader_model.h"
 #include "espalier/io/json.h"
 #include "espalier/models/qwen2_folder.h"
@@ -109,9 +110,72 @@ ExtractBenchResult bench_forward(const ExtractBenchOptions& o, const Model& fold
   result.gflops = model->flops(batch, o.seq) / result.step_seconds * 1e-9;
   result.compiles = model->compiles();
   result.compile_seconds = model->compile_seconds();
+  result.packed_bytes = model->packed_bytes();
   result.memory_peak_bytes = train::peak_resident_bytes();
   if (o.profile) result.profile = model->profile();
   return result;
+}
+
+/// A dataset of whole rows, and a tokenizer that the job opens and does not need.
+void write_inputs(const fs::path& folder, const TokenRows& batch, int64_t batches) {
+  std::ofstream vocabulary(folder / "vocab.txt");
+  vocabulary << "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n";
+  std::ofstream tokens(folder / "tokens.jsonl");
+  for (int64_t row = 0; row < batches * batch.rows; ++row) {
+    const auto first = batch.ids.begin() + row % batch.rows * batch.seq;
+    tokens << fmt::format("{{\"tokens\": [{}]}}\n", fmt::join(first, first + batch.seq, ","));
+  }
+  vocabulary.flush();
+  tokens.flush();
+  ESPALIER_CHECK(vocabulary && tokens, ErrorKind::device, "bench", "cannot write into {}",
+                 folder.string());
+}
+
+void bench_job(const ExtractBenchOptions& o, const Model& folder, ExtractBenchResult& result) {
+  constexpr int64_t kBatchesOfShard = 2;
+  const train::TemporaryFolder work;
+  const int64_t tokens = result.batch * o.seq;
+  {
+    const auto model = open_reader_model(folder.path(), o.compile);
+    write_inputs(work.path(), random_tokens(result.batch, o.seq, model->vocab_size(), o.seed),
+                 o.extract_batches);
+  }
+  ExtractOptions e;
+  e.model = folder.path().string();
+  e.tokenizer = work.path() + "/vocab.txt";
+  e.output = (fs::path(o.output.empty() ? work.path() : o.output) / "run").string();
+  e.source.files = {work.path() + "/tokens.jsonl"};
+  e.source.max_seq_length = o.seq;
+  e.batch = {.rows = result.batch, .seq = o.seq};
+  e.layers = o.layers;
+  e.activation = o.activation;
+  e.store_dtype = result.dtype;
+  e.shard_tokens = kBatchesOfShard * tokens;
+  e.compile = o.compile;
+  struct Moment {
+    double seconds;
+    int64_t tokens, bytes;
+  };
+  std::vector<Moment> moments;
+  ExtractEvents events;
+  events.progress = [&](const ExtractProgress& p) {
+    if (!moments.empty() && moments.back().tokens == p.tokens_done) return;
+    moments.push_back({now(), p.tokens_done, p.bytes});
+  };
+  train::release_free_memory();
+  train::reset_peak_resident();
+  run_extract(e, events);
+  result.memory_extract_peak_bytes = train::peak_resident_bytes();
+  ESPALIER_CHECK(moments.size() >= 2, ErrorKind::user, "bench",
+                 "--extract-batches {} make one shard; {} make two", o.extract_batches,
+                 2 * kBatchesOfShard);
+  const Moment &first = moments.front(), &last = moments.back();
+  const double seconds = last.seconds - first.seconds;
+  result.tokens_per_second_extract = static_cast<double>(last.tokens - first.tokens) / seconds;
+  result.bytes_written_per_second = static_cast<double>(last.bytes - first.bytes) / seconds;
+  result.disk_bytes_per_second =
+      cpu::measure_disk(fs::path(e.output).parent_path().string(), int64_t{256} << 20).write;
+  fs::remove_all(e.output);
 }
 
 }  // namespace
@@ -120,6 +184,8 @@ std::vector<ExtractBenchResult> bench_extract(
     const ExtractBenchOptions& o, const std::function<void(const ExtractBenchResult&)>& done) {
   ESPALIER_CHECK(o.seq > 0 && o.steps > 0, ErrorKind::user, "bench",
                  "--seq {} and --steps {} must be positive", o.seq, o.steps);
+  ESPALIER_CHECK(o.extract_batches >= 0, ErrorKind::user, "bench",
+                 "--extract-batches {} must not be negative", o.extract_batches);
   for (int64_t batch : o.batches) {
     ESPALIER_CHECK(batch > 0, ErrorKind::user, "bench", "--batch {} must be positive", batch);
   }
@@ -135,6 +201,7 @@ std::vector<ExtractBenchResult> bench_extract(
     result.peak_gflops = peak.of(result.dtype).peak() * 1e-9;
     result.peak_how = peak.of(result.dtype).how;
     result.share_of_peak = result.gflops / result.peak_gflops;
+    if (o.extract_batches > 0) bench_job(o, model, result);
     if (done) done(result);
     results.push_back(std::move(result));
     born = now();
@@ -145,36 +212,52 @@ std::vector<ExtractBenchResult> bench_extract(
 std::string extract_bench_json(const ExtractBenchResult& r) {
   const auto [least, most] = std::minmax_element(r.seconds.begin(), r.seconds.end());
   const auto rate = [&](double seconds) { return static_cast<double>(r.batch * r.seq) / seconds; };
-  const nlohmann::ordered_json line{{"bench", "extract"},
-                                    {"model", r.model},
-                                    {"dtype", std::string(long_name(r.dtype))},
-                                    {"batch", r.batch},
-                                    {"seq", r.seq},
-                                    {"tokens_per_second_forward", r.tokens_per_second_forward},
-                                    {"tokens_per_second_forward_min", rate(*most)},
-                                    {"tokens_per_second_forward_max", rate(*least)},
-                                    {"gflops", r.gflops},
-                                    {"peak_gflops", r.peak_gflops},
-                                    {"peak_of", r.peak_how},
-                                    {"share_of_peak", r.share_of_peak},
-                                    {"step_seconds", r.step_seconds},
-                                    {"first_batch_seconds", r.first_batch_seconds},
-                                    {"compile_seconds", r.compile_seconds},
-                                    {"compiles", r.compiles},
-                                    {"memory_peak_bytes", r.memory_peak_bytes}};
+  nlohmann::ordered_json line{{"bench", "extract"},
+                              {"model", r.model},
+                              {"dtype", std::string(long_name(r.dtype))},
+                              {"batch", r.batch},
+                              {"seq", r.seq},
+                              {"tokens_per_second_forward", r.tokens_per_second_forward},
+                              {"tokens_per_second_forward_min", rate(*most)},
+                              {"tokens_per_second_forward_max", rate(*least)},
+                              {"gflops", r.gflops},
+                              {"peak_gflops", r.peak_gflops},
+                              {"peak_of", r.peak_how},
+                              {"share_of_peak", r.share_of_peak},
+                              {"step_seconds", r.step_seconds},
+                              {"first_batch_seconds", r.first_batch_seconds},
+                              {"compile_seconds", r.compile_seconds},
+                              {"compiles", r.compiles},
+                              {"memory_peak_bytes", r.memory_peak_bytes},
+                              {"packed_bytes", r.packed_bytes}};
+  if (r.tokens_per_second_extract == 0.0) return line.dump();
+  line["tokens_per_second_extract"] = r.tokens_per_second_extract;
+  line["extract_over_forward"] = r.tokens_per_second_extract / r.tokens_per_second_forward;
+  line["bytes_written_per_second"] = r.bytes_written_per_second;
+  line["disk_bytes_per_second"] = r.disk_bytes_per_second;
+  line["memory_extract_peak_bytes"] = r.memory_extract_peak_bytes;
   return line.dump();
 }
 
 std::string extract_bench_line(const ExtractBenchResult& r) {
   const auto [least, most] = std::minmax_element(r.seconds.begin(), r.seconds.end());
-  return fmt::format(
+  std::string text = fmt::format(
       "{} {}, batch {} x {}: forward {:.0f} tokens/s, {:.3f} s a batch ({:.3f} to {:.3f}), {:.1f} "
       "GFLOP/s, {:.1f} % of {:.1f} ({}); first batch after {:.2f} s ({:.2f} s more than a steady "
-      "one), {} compiled in {:.2f} s; memory {}",
+      "one), {} compiled in {:.2f} s; memory {}, of it {} packed weights",
       r.model, long_name(r.dtype), r.batch, r.seq, r.tokens_per_second_forward, r.step_seconds,
       *least, *most, r.gflops, 100.0 * r.share_of_peak, r.peak_gflops, r.peak_how,
       r.first_batch_seconds, r.first_batch_seconds - r.step_seconds, r.compiles, r.compile_seconds,
-      human_bytes(r.memory_peak_bytes));
+      human_bytes(r.memory_peak_bytes), human_bytes(r.packed_bytes));
+  if (r.tokens_per_second_extract == 0.0) return text;
+  return text + fmt::format(
+                    "; extraction {:.0f} tokens/s, {:.1f} % of the forward pass, {}/s written (the "
+                    "disk takes {}/s), memory {}",
+                    r.tokens_per_second_extract,
+                    100.0 * r.tokens_per_second_extract / r.tokens_per_second_forward,
+                    human_bytes(static_cast<int64_t>(r.bytes_written_per_second)),
+                    human_bytes(static_cast<int64_t>(r.disk_bytes_per_second)),
+                    human_bytes(r.memory_extract_peak_bytes));
 }
 
 }  // namespace espalier::extract

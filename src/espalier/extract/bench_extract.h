@@ -21,7 +21,9 @@ struct ExtractBenchOptions {
   int64_t seq = 512;
   std::string layers = "10-23";  // of the extraction; the bare pass goes through all
   std::string activation = "residual";
-  int64_t steps = 3;  // timed passes; the median counts
+  int64_t steps = 3;             // timed passes; the median counts
+  int64_t extract_batches = 10;  // of the whole extraction; 0: leave it out
+  std::string output;            // where its shards go; empty: a temporary folder
   uint64_t seed = 0;
   bool profile = false;  // fill ExtractBenchResult::profile
   double peak_seconds = 0.15;
@@ -43,6 +45,12 @@ struct ExtractBenchResult {
   double compile_seconds = 0.0;
   int64_t compiles = 0;
   int64_t memory_peak_bytes = 0;  // resident, the whole process, while the bare pass ran
+  int64_t packed_bytes = 0;       // of weights in the layouts of kernels
+  // The whole extraction of rows without padding, from its first shard on the disk to its last.
+  double tokens_per_second_extract = 0.0;
+  double bytes_written_per_second = 0.0;
+  double disk_bytes_per_second = 0.0;  // a file written in order and flushed, in the same folder
+  int64_t memory_extract_peak_bytes = 0;
   std::vector<ProfileRow> profile;
 };
 

@@ -3,15 +3,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "espalier/base/error.h"
+#include "espalier/extract/pack_cache.h"
+#include "espalier/extract/reader_family.h"
 #include "espalier/models/config_reader.h"
-#include "espalier/models/qwen2_folder.h"
-#include "espalier/models/qwen2_forward.h"
-#include "espalier/train/step.h"
+#include "espalier/train/run_state.h"
 
 namespace espalier::extract {
 namespace {
@@ -52,34 +53,84 @@ std::set<int64_t> parse_layers(std::string_view text, int64_t count) {
   return layers;
 }
 
-class Qwen2Reader final : public ReaderModel {
- public:
-  Qwen2Reader(models::Qwen2Folder folder, CompileOptions options)
-      : folder_(std::move(folder)), options_(std::move(options)) {}
+/// Multiplications and additions of a forward pass: what grows with the tokens, and what grows with
+/// the pairs of tokens of a row, causal ones counted half.
+struct Work {
+  double products = 0.0, attention = 0.0;
+};
 
-  int64_t layers() const override { return folder_.config.num_hidden_layers; }
-  int64_t width() const override { return folder_.config.hidden_size; }
-  int64_t longest() const override { return folder_.config.max_position_embeddings; }
-  int64_t vocab_size() const override { return folder_.config.vocab_size; }
+Work work_of(const ir::Graph& graph) {
+  Work work;
+  for (const ir::Node& node : graph.nodes()) {
+    const auto shape = [&](size_t i) { return graph.type(node.inputs[i]).shape; };
+    if (node.op == ir::Op::dot) {
+      double flops = 2.0 * static_cast<double>(node.types[0].shape.numel());
+      for (int64_t axis : node.attrs.integers(ir::Attr::lhs_contract)) {
+        flops *= static_cast<double>(shape(0)[axis]);
+      }
+      work.products += flops;
+    } else if (node.op == ir::Op::attention) {
+      const bool causal = node.attrs.integer_or(ir::Attr::causal, 0) != 0;
+      work.attention += (causal ? 2.0 : 4.0) * static_cast<double>(shape(0).numel()) *
+                        static_cast<double>(shape(1)[1]);
+    }
+  }
+  return work;
+}
+
+class FolderReader final : public ReaderModel {
+ public:
+  FolderReader(ReaderFamily family, CompileOptions options, const std::filesystem::path& pack_cache,
+               const std::filesystem::path& files)
+      : family_(std::move(family)),
+        options_(std::move(options)),
+        packed_(std::make_shared<PackedWeights>(
+            [this](std::string_view input) { family_.weights.release(path_of(input)); })),
+        pack_cache_(pack_cache, files) {
+    pack_cache_.load(*packed_);
+  }
+
+  int64_t layers() const override { return family_.layers; }
+  int64_t width() const override { return family_.width; }
+  int64_t longest() const override { return family_.longest; }
+  int64_t vocab_size() const override { return family_.vocab_size; }
+  bool reads_bytes() const override { return family_.id_dtype == DType::u8; }
 
   void select(const std::vector<std::string>& globs) override {
     globs_ = globs;
     steps_.clear();
     hooks_.clear();
-    // The smallest batch tells the names; it is traced, not compiled.
-    const train::Step probe = trace(1, 1);
+    current_ = nullptr;
+    // A small batch tells names and work; it is traced, not compiled.
+    constexpr int64_t kProbe = 2;
+    const train::Step probe = trace(1, kProbe);
     for (const ir::Output& output : probe.graph().outputs()) {
       if (output.name.starts_with(kPrefix)) hooks_.push_back(output.name.substr(kPrefix.size()));
     }
+    parameters_ = 0;
+    for (const train::StateSlot& slot : probe.slots()) parameters_ += slot.type.shape.numel();
+    const Work work = work_of(probe.graph());
+    per_token_ = {work.products / kProbe, work.attention / (kProbe * kProbe)};
   }
   const std::vector<std::string>& hooks() const override { return hooks_; }
+  int64_t parameters() const override { return parameters_; }
 
   void run(const TokenRows& batch) override {
-    current_ = &step(batch.rows, batch.seq);
-    current_->set_batch("input_ids", batch.ids.data());
+    train::Step& wanted = step(batch.rows, batch.seq);
+    if (current_ != nullptr && current_ != &wanted) current_->executable().rest();
+    current_ = &wanted;
+    if (reads_bytes()) {
+      bytes_.assign(batch.ids.begin(), batch.ids.end());
+      current_->set_batch("input_ids", bytes_.data());
+    } else {
+      current_->set_batch("input_ids", batch.ids.data());
+    }
     current_->set_batch("position_ids", batch.positions.data());
     current_->set_batch("segments", batch.segments.data());
+    current_->executable().set_profiling(profiling_);
     current_->run();
+    if (fresh_) pack_cache_.save(*packed_);
+    fresh_ = false;
   }
 
   const float* activation(size_t hook) override {
@@ -91,49 +142,57 @@ class Qwen2Reader final : public ReaderModel {
   int64_t compiles() const override { return static_cast<int64_t>(steps_.size()); }
   double compile_seconds() const override { return compile_seconds_; }
   double flops(int64_t rows, int64_t seq) const override {
-    return models::qwen2_forward_flops(folder_.config, rows, seq);
+    return static_cast<double>(rows * seq) *
+           (per_token_.products + static_cast<double>(seq) * per_token_.attention);
   }
-  void set_profiling(bool on) override { current_->executable().set_profiling(on); }
+  int64_t packed_bytes() const override { return packed_->bytes(); }
+  void set_profiling(bool on) override { profiling_ = on; }
   std::vector<ProfileRow> profile() const override { return current_->executable().profile(); }
 
  private:
+  static std::string path_of(std::string_view input) {
+    return std::string(input.substr(nn::input_name("").size()));
+  }
+
   train::Step trace(int64_t rows, int64_t seq) const {
-    return train::make_forward(
-        models::Qwen2ForCausalLm(folder_.config),
-        [&](const models::Qwen2ForCausalLm& model,
-            const train::Trace& trace) -> train::NamedTensors {
-          const Shape shape{rows, seq};
-          qwen2_encode(model,
-                       {.input_ids = trace.batch("input_ids", DType::i32, shape),
-                        .position_ids = trace.batch("position_ids", DType::i32, shape),
-                        .attention_mask = {},
-                        .segments = trace.batch("segments", DType::i32, shape)},
-                       trace.context);
-          return {};
-        },
-        {.compile = options_, .hooks = globs_});
+    return family_.trace(rows, seq,
+                         {.compile = options_, .hooks = globs_, .used_parameters_only = true});
   }
 
   train::Step& step(int64_t rows, int64_t seq) {
     const auto found = steps_.find({rows, seq});
     if (found != steps_.end()) return found->second;
+    const auto start = std::chrono::steady_clock::now();
     train::Step made = trace(rows, seq);
-    made.compile();
-    compile_seconds_ += made.executable().stats().seconds;
-    for (const train::StateSlot& slot : made.slots()) {
-      if (!slot.path.empty()) made.set_parameter(slot.path, folder_.weights.tensors.at(slot.path));
-    }
+    made.compile_on(family_.weights.tensors, packed_);
+    fresh_ = true;
+    compile_seconds_ +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return steps_.emplace(std::pair{rows, seq}, std::move(made)).first->second;
   }
 
-  models::Qwen2Folder folder_;
+  ReaderFamily family_;
   CompileOptions options_;
+  std::shared_ptr<PackedWeights> packed_;
+  PackCache pack_cache_;
   std::vector<std::string> globs_, hooks_;
+  int64_t parameters_ = 0;
+  Work per_token_;
   std::map<std::pair<int64_t, int64_t>, train::Step> steps_;
   train::Step* current_ = nullptr;
+  std::vector<uint8_t> bytes_;
   std::vector<HostTensor> outputs_;
   double compile_seconds_ = 0.0;
+  bool profiling_ = false;
+  bool fresh_ = false;  // a step is about to run for the first time
 };
+
+/// The folder that has the files: a run's newest checkpoint, or `folder` itself.
+std::filesystem::path with_files(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "config.json")) return folder;
+  const auto checkpoint = train::find_run(folder);
+  return checkpoint ? checkpoint->folder : folder;
+}
 
 }  // namespace
 
@@ -163,16 +222,27 @@ TokenRows::TokenRows(int64_t rows, int64_t seq)
       segments(ids.size(), -1) {}
 
 std::unique_ptr<ReaderModel> open_reader_model(const std::filesystem::path& folder,
-                                               const CompileOptions& options) {
+                                               const CompileOptions& options,
+                                               const std::filesystem::path& pack_cache) {
+  const std::filesystem::path files = with_files(folder);
+  const auto made = [&](ReaderFamily family) {
+    return std::make_unique<FolderReader>(std::move(family), options, pack_cache, files);
+  };
+  if (!std::filesystem::exists(files / "config.json") &&
+      std::filesystem::exists(files / "state.json")) {
+    return made(byte_lm_family(files));
+  }
   constexpr int64_t kConfigLimit = int64_t{1} << 20;
-  const std::string label = (folder / "config.json").string();
+  const std::string label = (files / "config.json").string();
   const models::ConfigReader config(
       "extract", io::read_text(label, kConfigLimit, {.stage = "extract"}), label);
   const auto* type = config.find("model_type");
-  ESPALIER_CHECK(type != nullptr && *type == "qwen2", ErrorKind::unsupported, "extract",
-                 "{}: activations of model_type {} cannot be read; supported: qwen2", label,
-                 type == nullptr ? "(none)" : type->dump());
-  return std::make_unique<Qwen2Reader>(models::load_qwen2(folder), options);
+  if (type != nullptr && *type == "qwen2") return made(qwen2_family(files));
+  if (type != nullptr && *type == "bert") return made(bert_family(files));
+  fail(ErrorKind::unsupported, "extract",
+       "{}: activations of model_type {} cannot be read; supported: qwen2, bert, and runs of the "
+       "byte LM",
+       label, type == nullptr ? "(none)" : type->dump());
 }
 
 }  // namespace espalier::extract

@@ -84,28 +84,35 @@ DotOperand split(const Shape& shape, const std::vector<int64_t>& batch,
   return {table(batch), table(free), table(inner)};
 }
 
-std::vector<Elements> dot(const Call& call) {
+/// The product with operand `second` on the right.
+Elements product(const Call& call, size_t second) {
   const ir::Attrs& attrs = call.node.attrs;
   const auto axes = [&](Attr key) {
     return attrs.has(key) ? attrs.integers(key) : std::vector<int64_t>{};
   };
   const DotOperand lhs = split(call.shape(0), axes(Attr::lhs_batch), axes(Attr::lhs_contract));
   const DotOperand rhs = split(call.shape(1), axes(Attr::rhs_batch), axes(Attr::rhs_contract));
+  Elements right = call.data(second);
+  if (attrs.has(Attr::rounded)) {
+    for (double& x : right) x = round_to(attrs.dtype(Attr::rounded), x);
+  }
   Elements out;
   out.reserve(static_cast<size_t>(call.out().shape.numel()));
   for (size_t batch = 0; batch < lhs.batch.size(); ++batch) {
     for (size_t row : lhs.free) {
       const double* a = call.data(0).data() + lhs.batch[batch] + row;
       for (size_t column : rhs.free) {
-        const double* b = call.data(1).data() + rhs.batch[batch] + column;
+        const double* b = right.data() + rhs.batch[batch] + column;
         double sum = 0.0;
         for (size_t k = 0; k < lhs.inner.size(); ++k) sum += a[lhs.inner[k]] * b[rhs.inner[k]];
         out.push_back(sum);
       }
     }
   }
-  return {std::move(out)};
+  return out;
 }
+
+std::vector<Elements> dot(const Call& call) { return {product(call, 1)}; }
 
 double activate(const std::string& kind, double x) {
   if (kind == "relu") return x > 0.0 || std::isnan(x) ? x : 0.0;
@@ -117,11 +124,18 @@ double activate(const std::string& kind, double x) {
   fail(ErrorKind::internal, "matmul", "no activation {}", kind);
 }
 
-/// activation(dot + bias + addend)
+/// activation(dot + bias + addend); swiglu: silu(dot) * (dot with the second right operand)
 std::vector<Elements> matmul(const Call& call) {
   std::vector<Elements> out = dot(call);
   const ir::Attrs& attrs = call.node.attrs;
   size_t next = 2;
+  if (attrs.text_or(Attr::activation, "") == "swiglu") {
+    const Elements second = product(call, next++);
+    for (size_t i = 0; i < out[0].size(); ++i) {
+      out[0][i] *= second[i] / (1.0 + std::exp(-out[0][i]));
+    }
+    return out;
+  }
   if (attrs.integer_or(Attr::bias, 0) != 0) {
     const Elements& bias = call.data(next++);
     for (size_t i = 0; i < out[0].size(); ++i) out[0][i] += bias[i % bias.size()];

@@ -3,6 +3,9 @@
 // that is wrong is reported at once.
 #include "espalier/io/weights.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -199,7 +202,9 @@ class Matcher {
         first = &found;
       } else if (first == nullptr) {
         first = &found;
-        loaded_.tensors.emplace(w.path, found.file->tensor(found.entry->name));
+        const HostTensor tensor = found.file->tensor(found.entry->name);
+        if (tensor.data() == found.file->bytes(*found.entry).data()) loaded_.mapped.insert(w.path);
+        loaded_.tensors.emplace(w.path, tensor);
       } else if (first->entry->shape == w.shape && !same_bytes(*first, found)) {
         problems_.add("different though tied",
                       fmt::format("{} differs from {}", place(found), place(*first)));
@@ -238,6 +243,16 @@ class Matcher {
 };
 
 }  // namespace
+
+void LoadedWeights::release(std::string_view path) const {
+  if (!mapped.contains(path)) return;
+  const HostTensor& tensor = tensors.find(std::string(path))->second;
+  // Whole pages: those at the ends hold parts of neighbours.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(tensor.data()) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(tensor.data()) + tensor.bytes()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 
 LoadedWeights load_weights(const fs::path& path, const std::vector<WantedTensor>& wanted,
                            const WeightNames& names) {

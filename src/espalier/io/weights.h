@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,8 +46,13 @@ struct LoadedWeights {
   /// By path, with the dtype of the file: F32, BF16, F16 or F64. Views of the files' pages, which
   /// they keep alive.
   std::map<std::string, HostTensor> tensors;
-  std::vector<std::string> missing;  // optional ones that the files lack
-  std::vector<std::string> ignored;  // names in the files
+  std::vector<std::string> missing;           // optional ones that the files lack
+  std::vector<std::string> ignored;           // names in the files
+  std::set<std::string, std::less<>> mapped;  // paths of tensors that lie in a file's pages
+
+  /// Gives the memory of a mapped tensor back to the system; its pages are read from the file again
+  /// when they are touched. Does nothing to others. From any thread.
+  void release(std::string_view path) const;
 };
 
 /// Finds everything in `path`: a folder, or one .safetensors file. One `data` error lists all

@@ -42,6 +42,7 @@ constexpr std::array kRows{
     Row{Attr::bias, "bias", AttrKind::integer},
     Row{Attr::accumulate, "accumulate", AttrKind::integer},
     Row{Attr::packed, "packed", AttrKind::integer},
+    Row{Attr::rounded, "rounded", AttrKind::dtype},
     Row{Attr::remat, "remat", AttrKind::integer},
     Row{Attr::mesh_axes, "mesh_axes", AttrKind::text},
     Row{Attr::devices, "devices", AttrKind::integer},

@@ -45,6 +45,7 @@ enum class Attr : uint8_t {
   bias,          // 0/1: the optional bias operand is present
   accumulate,    // 0/1: the optional addend operand is present
   packed,        // 0/1: the right operand never changes and is packed once
+  rounded,       // dtype: the right operand is rounded to it when it is packed
   remat,         // integer: copy number of a recomputed node (keeps cse from undoing it)
   mesh_axes,     // text: axes of the mesh that a group of devices lies along: "data", "data,model"
   devices,       // integer: devices of a group

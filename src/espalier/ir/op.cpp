@@ -68,7 +68,7 @@ const std::vector<OpInfo>& table() {
       {Op::reduce_sum, "reduce_sum", 1, 1, {A::axes}, {A::remat}, reduce_rule, kReduction},
       {Op::reduce_max, "reduce_max", 1, 1, {A::axes}, {A::remat}, reduce_rule, kReduction},
       {Op::dot, "dot", 2, 2, {A::lhs_contract, A::rhs_contract},
-       {A::lhs_batch, A::rhs_batch, A::dtype, A::remat}, dot_rule, 0},
+       {A::lhs_batch, A::rhs_batch, A::dtype, A::packed, A::rounded, A::remat}, dot_rule, 0},
 
       {Op::gather, "gather", 2, 2, {}, {A::remat}, gather_rule, 0},
       {Op::scatter_add, "scatter_add", 2, 2, {A::rows}, {A::remat}, scatter_add_rule, 0},
@@ -98,7 +98,7 @@ const std::vector<OpInfo>& table() {
       {Op::fusion, "fusion", 0, -1, {A::body}, {}, nullptr, 0},
       {Op::matmul, "matmul", 2, 4, {A::lhs_contract, A::rhs_contract},
        {A::lhs_batch, A::rhs_batch, A::dtype, A::activation, A::bias, A::accumulate, A::packed,
-        A::remat},
+        A::rounded, A::remat},
        matmul_rule, 0},
   };
   // clang-format on

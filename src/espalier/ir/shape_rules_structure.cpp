@@ -145,8 +145,12 @@ Types dot_rule(const OpUse& use) {
   const auto rhs_batch = integers_or_none(use.attrs, Attr::rhs_batch);
   const auto& lhs_contract = use.attrs.integers(Attr::lhs_contract);
   const auto& rhs_contract = use.attrs.integers(Attr::rhs_contract);
-  ESPALIER_CHECK(lhs.dtype == rhs.dtype && is_float(lhs.dtype), ErrorKind::user, name(use.op),
+  const bool packed = use.attrs.integer_or(Attr::packed, 0) != 0;
+  ESPALIER_CHECK((lhs.dtype == rhs.dtype || packed) && is_float(lhs.dtype) && is_float(rhs.dtype),
+                 ErrorKind::user, name(use.op),
                  "takes two operands of one float type: lhs {}, rhs {}", lhs.str(), rhs.str());
+  ESPALIER_CHECK(packed || !use.attrs.has(Attr::rounded), ErrorKind::user, name(use.op),
+                 "rounds its right operand only when it packs it");
   std::vector<int64_t> lhs_axes = lhs_batch;
   std::vector<int64_t> rhs_axes = rhs_batch;
   lhs_axes.insert(lhs_axes.end(), lhs_contract.begin(), lhs_contract.end());
@@ -176,6 +180,12 @@ Types dot_rule(const OpUse& use) {
 Types matmul_rule(const OpUse& use) {
   const Types out = dot_rule(use);
   size_t next = 2;
+  if (use.attrs.has(Attr::activation) && use.attrs.text(Attr::activation) == "swiglu") {
+    ESPALIER_CHECK(next < use.inputs.size() && use.inputs[next] == use.inputs[1], ErrorKind::user,
+                   name(use.op), "a swiglu has two right operands of one type, got {} and {}",
+                   use.inputs[1].str(), next < use.inputs.size() ? use.inputs[next].str() : "none");
+    ++next;
+  }
   if (use.attrs.integer_or(Attr::bias, 0) != 0) {
     ESPALIER_CHECK(
         next < use.inputs.size() && use.inputs[next].shape.rank() == 1 && out[0].shape.rank() > 0 &&

@@ -12,7 +12,7 @@ namespace {
 
 using Scope = ir::Builder::Scope;
 
-Tensor library_layer(const ByteLmLayer& layer, Tensor x, int64_t index,
+Tensor library_layer(const ByteLmLayer& layer, Tensor x, int64_t index, Tensor segments,
                      const nn::Context& context) {
   ir::Builder& builder = x.builder();
   context.hook(fmt::format("resid_pre.{}", index), x);
@@ -23,7 +23,7 @@ Tensor library_layer(const ByteLmLayer& layer, Tensor x, int64_t index,
   }
   {
     Scope scope(builder, "attention");
-    y = layer.attention(y, context);
+    y = layer.attention(y, context, segments);
   }
   context.hook(fmt::format("attn_out.{}", index), y);
   x = x + y;
@@ -42,24 +42,27 @@ Tensor library_layer(const ByteLmLayer& layer, Tensor x, int64_t index,
   return x;
 }
 
-Tensor library_logits(const ByteLm& model, Tensor bytes, const nn::Context& context) {
-  ir::Builder& builder = bytes.builder();
+/// What each position knows: the byte before it, zeros at the start of a text, and where it is.
+Tensor embed(const ByteLm& model, const ByteLmInputs& inputs) {
+  const Tensor bytes = inputs.bytes;
   const int64_t seq = bytes.size(1);
-  Tensor x;
-  {
-    Scope scope(builder, "embedding");
-    // The last byte predicts nothing and is not looked up.
-    const Tensor known = model.embedding(slice(bytes, 1, 0, seq - 1));
-    x = pad(known, 1, 1, 0) + slice(model.position.weight.value(), 0, 0, seq);
-    context.hook("embed", x);
-    x = context.dropout(x, model.config.dropout);
+  // The last byte predicts nothing and is not looked up.
+  const Tensor before = pad(model.embedding(slice(bytes, 1, 0, seq - 1)), 1, 1, 0);
+  if (!inputs.positions.defined()) {
+    return before + slice(model.position.weight.value(), 0, 0, seq);
   }
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    Scope scope(builder, fmt::format("layers.{}", i));
-    x = library_layer(model.layers[i], x, static_cast<int64_t>(i), context);
-  }
-  Scope scope(builder, "decoder");
-  return model.decoder(x);
+  const Tensor start = compare(ir::Op::eq, inputs.positions, constant_like(inputs.positions, 0.0));
+  const Tensor known =
+      select(broadcast(start, before.shape(), {0, 1}), constant_like(before, 0.0), before);
+  return known + model.position(inputs.positions);
+}
+
+void check_bytes(const ByteLm& model, Tensor bytes) {
+  ESPALIER_CHECK(bytes.dtype() == DType::u8 && bytes.rank() == 2 && bytes.size(1) > 0 &&
+                     bytes.size(1) <= model.config.seq_len,
+                 ErrorKind::user, "byte_lm",
+                 "bytes must be u8[batch,seq] with seq between 1 and seq_len = {}, got {}",
+                 model.config.seq_len, bytes.type().str());
 }
 
 }  // namespace
@@ -113,15 +116,28 @@ Tensor byte_lm_input(ir::Builder& builder, int64_t batch, int64_t seq) {
   return {builder, builder.input("batch.bytes", {DType::u8, {batch, seq}}, "batch")};
 }
 
+Tensor byte_lm_encode(const ByteLm& model, const ByteLmInputs& inputs, const nn::Context& context) {
+  check_bytes(model, inputs.bytes);
+  ir::Builder& builder = inputs.bytes.builder();
+  Tensor x;
+  {
+    Scope scope(builder, "embedding");
+    x = context.dropout(context.hook("embed", embed(model, inputs)), model.config.dropout);
+  }
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    Scope scope(builder, fmt::format("layers.{}", i));
+    x = library_layer(model.layers[i], x, static_cast<int64_t>(i), inputs.segments, context);
+  }
+  return x;
+}
+
 Tensor byte_lm_logits(const ByteLm& model, ByteLmVariant variant, Tensor bytes,
                       const nn::Context& context) {
-  ESPALIER_CHECK(bytes.dtype() == DType::u8 && bytes.rank() == 2 && bytes.size(1) > 0 &&
-                     bytes.size(1) <= model.config.seq_len,
-                 ErrorKind::user, "byte_lm",
-                 "bytes must be u8[batch,seq] with seq between 1 and seq_len = {}, got {}",
-                 model.config.seq_len, bytes.type().str());
-  return variant == ByteLmVariant::library ? library_logits(model, bytes, context)
-                                           : handcraft::logits(model, bytes, context);
+  check_bytes(model, bytes);
+  if (variant == ByteLmVariant::handcraft) return handcraft::logits(model, bytes, context);
+  const Tensor x = byte_lm_encode(model, {.bytes = bytes}, context);
+  Scope scope(bytes.builder(), "decoder");
+  return model.decoder(x);
 }
 
 Tensor byte_lm_loss(ByteLmVariant variant, Tensor logits, Tensor bytes) {

@@ -69,6 +69,16 @@ enum class ByteLmVariant : uint8_t { library, handcraft };
 /// "library" or "handcraft"; throws `user` for anything else.
 ByteLmVariant parse_byte_lm_variant(std::string_view text);
 
+/// [batch, seq] each; what is undefined has the value named here.
+struct ByteLmInputs {
+  Tensor bytes;           // u8
+  Tensor positions = {};  // integers: 0, 1, ...; rows packed of several texts count each from 0
+  Tensor segments = {};   // integers: a position sees those of its own segment only. One segment
+};
+
+/// The output of the last layer [batch, seq, width], of the library variant. Hooks as below.
+Tensor byte_lm_encode(const ByteLm& model, const ByteLmInputs& inputs, const nn::Context& context);
+
 /// Logits [batch, seq, vocab] of u8 bytes [batch, seq]; seq is at most config.seq_len.
 /// Hooks: embed, and for each layer i resid_pre.i, attn_out.i, resid_mid.i, mlp_out.i,
 /// resid_post.i, all [batch, seq, width].

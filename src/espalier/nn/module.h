@@ -248,8 +248,9 @@ auto& param_at(M& module, std::string_view path) {
 inline std::string input_name(std::string_view path) { return "param." + std::string(path); }
 
 /// Makes a graph input of role "parameter", named input_name(path), for every leaf, and binds the
-/// leaf to it; second paths of tied leaves get the input of the first. Trace with a copy of a
-/// module: a bound leaf points into the builder.
+/// leaf to it; leaves stored in bf16 or f16 are widened to f32 where they are used. Second paths of
+/// tied leaves get the input of the first. Trace with a copy of a module: a bound leaf points into
+/// the builder.
 template <typename M>
 void bind(M& module, ir::Builder& builder) {
   std::map<std::string, const Param*, std::less<>> owners;
@@ -257,6 +258,7 @@ void bind(M& module, ir::Builder& builder) {
     ESPALIER_CHECK(owners.emplace(path, &p).second, ErrorKind::user, "nn",
                    "two parameters at {}; fields of one module need different names", path);
     p.bound = Tensor(builder, builder.input(input_name(path), {p.dtype, p.shape}, "parameter"));
+    if (p.dtype == DType::bf16 || p.dtype == DType::f16) p.bound = convert(p.bound, DType::f32);
   });
   for_each_param(
       module,

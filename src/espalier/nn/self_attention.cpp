@@ -12,7 +12,7 @@ SelfAttention::SelfAttention(const SelfAttentionOptions& options) : options(opti
   out = Linear(options.width, options.width, {.init = options.init});
 }
 
-Tensor SelfAttention::operator()(Tensor x, const Context& context) const {
+Tensor SelfAttention::operator()(Tensor x, const Context& context, Tensor segments) const {
   const int64_t width = options.width;
   const Shape by_head{x.size(0), x.size(1), options.heads, width / options.heads};
   const Tensor rows = qkv(x);  // [batch, seq, 3 width]
@@ -23,6 +23,8 @@ Tensor SelfAttention::operator()(Tensor x, const Context& context) const {
       scaled_dot_product_attention(q, k, v,
                                    {.causal = options.causal,
                                     .dropout = context.training ? options.attention_dropout : 0.0,
+                                    .segments_q = segments,
+                                    .segments_k = segments,
                                     .rng = context.rng});
   return context.dropout(out(reshape(mixed, x.shape())), options.output_dropout);
 }

@@ -16,7 +16,8 @@ struct SelfAttentionOptions {
 };
 
 /// Multi-head self-attention with one projection for queries, keys and values, whose rows are q,
-/// then k, then v, each head by head: x [batch, seq, width] -> same.
+/// then k, then v, each head by head: x [batch, seq, width] -> same. With segments (integers
+/// [batch, seq]) a position sees those of its own segment only.
 struct SelfAttention : Module<SelfAttention> {
   Linear qkv, out;
   SelfAttentionOptions options;
@@ -26,7 +27,7 @@ struct SelfAttention : Module<SelfAttention> {
   /// Throws `user` when the heads do not divide the width.
   explicit SelfAttention(const SelfAttentionOptions& options);
 
-  Tensor operator()(Tensor x, const Context& context) const;
+  Tensor operator()(Tensor x, const Context& context, Tensor segments = {}) const;
 };
 
 }  // namespace espalier::nn

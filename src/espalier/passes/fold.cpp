@@ -4,6 +4,7 @@
 //   add splat(2), splat(3)        --> splat(5)
 //   mul x, splat(1); x + 0; -(-x) --> x
 //   reshape(reshape(x))           --> reshape(x); likewise transpose, broadcast, convert
+//   gather(convert(table))        --> convert(gather(table)): the rows that are read, not all
 //   pad(a) + pad(b), filling disjoint parts of one axis with zeros around --> concat
 #include <algorithm>
 #include <cmath>
@@ -97,6 +98,8 @@ class Folder {
       case Op::transpose:
       case Op::slice:
         return simplify_view(node);
+      case Op::gather:
+        return simplify_gather(node);
       case Op::reduce_sum:
         return simplify_sum(node);
       case Op::reduce_max: {
@@ -191,6 +194,14 @@ class Folder {
                       {{Attr::shape, type.shape.dims()}, {Attr::axes, axes}});
     }
     return out_.type(a) == type ? a : Value{};
+  }
+
+  Value simplify_gather(const Node& node) {
+    const Node table = made(operand(node, 0));
+    if (table.op != Op::convert || table.attrs.has(Attr::remat)) return {};
+    if (node.types[0].shape.numel() > table.types[0].shape.numel()) return {};
+    const Value rows = out_.add(Op::gather, {table.inputs[0], operand(node, 1)});
+    return out_.add(Op::convert, {rows}, table.attrs);
   }
 
   Value simplify_sum(const Node& node) {

@@ -6,6 +6,10 @@
 //   %9
 //   --> %5 = matmul; (%9, %10) = fusion f(%5, bias, seed, step, %x)
 //
+//   %1 = dot x, w; %2 = dot x, v; %3 = silu %1; %4 = mul %3, %2
+//   --> %4 = matmul x, w, v {activation="swiglu"}    where the kernels have it and weights are
+//   packed
+//
 // A value that only other loops need, and that follows from one stored tensor at little cost, is
 // computed again there instead of being stored.
 #include <algorithm>
@@ -56,12 +60,14 @@ constexpr int64_t kSmall = 8;
 
 class Fuser {
  public:
-  Fuser(const ir::Graph& graph, const Clusters& clusters, ir::Builder& out, bool merge)
+  Fuser(const ir::Graph& graph, const Clusters& clusters, ir::Builder& out,
+        const PassOptions& options)
       : graph_(graph),
         clusters_(clusters),
         rewriter_(graph, out),
         out_(out),
-        merge_(merge),
+        merge_(options.fuse),
+        gated_(options.gated),
         uses_(graph.use_counts()),
         stored_(graph.nodes().size(), 0) {}
 
@@ -173,9 +179,11 @@ class Fuser {
     }
     if (results.empty()) return;
     if (merge_ && results.size() == 1) {
-      const auto epilogue = match_epilogue(graph_, uses_, results[0], [&](int32_t id) {
+      const auto inner = [&](int32_t id) {
         return clusters_.of(id) == cluster && !stored_[static_cast<size_t>(id)];
-      });
+      };
+      auto epilogue = match_epilogue(graph_, uses_, results[0], inner);
+      if (!epilogue && gated_) epilogue = match_gated(graph_, uses_, results[0], inner);
       // A bias that only loops compute again is not stored: then this stays a loop too.
       if (epilogue && (!epilogue->bias.defined() || rewriter_.mapped(epilogue->bias))) {
         out_.set_scope(graph_.node(epilogue->dot).scope);
@@ -263,6 +271,7 @@ class Fuser {
   ir::Rewriter rewriter_;
   ir::Builder& out_;
   bool merge_;
+  bool gated_;
   std::vector<int32_t> uses_;
   std::vector<char> stored_;
 };
@@ -273,7 +282,7 @@ ir::Graph fuse(const ir::Graph& graph, const PassOptions& options) {
   const ir::Graph legal = dce(cse(legalize(graph), options), options);
   const Clusters clusters(legal, options.fuse);
   ir::Builder out(graph.name());
-  Fuser(legal, clusters, out, options.fuse).run();
+  Fuser(legal, clusters, out, options).run();
   const ir::Graph fused = out.finish();
   return dce(fused, options);
 }

@@ -17,6 +17,7 @@ struct PassOptions {
   DType compute_dtype = DType::f32;   // of matmul and attention inputs
   bool fuse = true;                   // false: every op becomes a loop of its own
   bool flash = true;                  // false: attention from basic ops
+  bool gated = true;                  // kernels compute silu(x w) * (x v) as one product
   std::vector<std::string> remat;     // scope globs to recompute in the backward pass
   std::vector<std::string> disabled;  // names of passes to leave out
 };
@@ -41,7 +42,7 @@ using PassObserver = std::function<void(std::string_view, const ir::Graph&)>;
 
 /// The passes before gradients: composites become basic ops, attention is recognized.
 const std::vector<Pass>& canonical_passes();
-/// The passes on the whole step, ending with `fuse` and `prepack`.
+/// The passes on the whole step, ending with `prepack` and `fuse`.
 const std::vector<Pass>& step_passes();
 
 /// Runs a list; throws `user` when a disabled name is unknown or required.

@@ -29,8 +29,8 @@ const std::vector<Pass>& step_passes() {
       {"fold", fold, false},
       {"cse", cse, false},
       {"dce", dce, false},
-      {"fuse", fuse, true},
       {"prepack", prepack, false},
+      {"fuse", fuse, true},
   };
   return passes;
 }

@@ -24,6 +24,7 @@ void add_kernel_buffers(Program& program) {
       Buffer packed;
       packed.kind = BufferKind::state;
       packed.bytes = step.packed_bytes;
+      packed.borrowed = step.packed_shared;
       packed.label = step.label + ":packed";
       program.buffers.push_back(packed);
       step.packed = static_cast<int32_t>(program.buffers.size()) - 1;

@@ -61,12 +61,13 @@ struct Step {
   ir::Attrs attrs;    // of the node
   std::vector<Location> inputs;
   std::vector<Location> outputs;
-  LoweredLoop loop;           // kind loop
-  MatmulGeometry matmul;      // kind matmul
-  int64_t scratch_bytes = 0;  // set by the backend before plan_memory
-  int32_t scratch = -1;       // its buffer
-  int64_t packed_bytes = 0;   // of an operand packed once; set by the backend as well
-  int32_t packed = -1;        // its buffer, kept between runs
+  LoweredLoop loop;            // kind loop
+  MatmulGeometry matmul;       // kind matmul
+  int64_t scratch_bytes = 0;   // set by the backend before plan_memory
+  int32_t scratch = -1;        // its buffer
+  int64_t packed_bytes = 0;    // of an operand packed once; set by the backend as well
+  int32_t packed = -1;         // its buffer, kept between runs
+  bool packed_shared = false;  // the backend finds memory for it elsewhere
 };
 
 struct Program {

@@ -44,6 +44,20 @@ ir::Graph trace(const TraceForward& forward, bool training, const StepOptions& o
                                                  .disabled = options.compile.disabled_passes});
 }
 
+/// Without the parameters that nothing reads.
+ir::Graph used_only(const ir::Graph& graph) {
+  const std::vector<int32_t> uses = graph.use_counts();
+  ir::Builder builder(graph.name());
+  ir::Rewriter rewriter(graph, builder);
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    const ir::Node& node = graph.nodes()[i];
+    const bool parameter = node.op == Op::input && node.attrs.text(Attr::role) == "parameter";
+    if (!parameter || uses[i] > 0) rewriter.copy(static_cast<int32_t>(i));
+  }
+  rewriter.copy_outputs();
+  return builder.finish();
+}
+
 StateSlot parameter_slot(const ParamInfo& p) {
   return {.name = nn::input_name(p.path), .type = p.type, .path = p.path, .init = p.init};
 }
@@ -282,11 +296,13 @@ NamedTensors named(const Loss& loss) {
 
 Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forward,
                   const StepOptions& options) {
-  const ir::Graph traced = trace(forward, false, options);
+  ir::Graph traced = trace(forward, false, options);
+  if (options.used_parameters_only) traced = used_only(traced);
   ir::Builder builder("forward");
   Extension graph(traced, builder);
   std::vector<StateSlot> slots;
   for (const ParamInfo& p : params) {
+    if (options.used_parameters_only && !graph.has_input(nn::input_name(p.path))) continue;
     graph.input(nn::input_name(p.path), p.type, "parameter");
     slots.push_back(parameter_slot(p));
   }

@@ -46,6 +46,18 @@ void Step::compile_over(Step& other) {
   compile_with(shared);
 }
 
+void Step::compile_on(const std::map<std::string, HostTensor>& values,
+                      std::shared_ptr<PackedWeights> packed) {
+  StateViews views;
+  for (const StateSlot& slot : slots_) {
+    const auto found = values.find(slot.path);
+    ESPALIER_CHECK(!slot.path.empty() && found != values.end(), ErrorKind::user, "step",
+                   "no value for {}", slot.name);
+    views.emplace(slot.name, found->second);
+  }
+  executable_ = espalier::compile(graph_, options_, views, std::move(packed));
+}
+
 std::vector<const ir::Graph*> Step::graphs() const {
   std::vector<const ir::Graph*> all{&graph_};
   if (accumulation_) all.push_back(&accumulation_->update);

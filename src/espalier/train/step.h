@@ -72,6 +72,8 @@ struct StepOptions {
   bool grad_norm = false;
   /// Output grad.PATH of every trained parameter.
   bool gradients = false;
+  /// Leave out parameters that no result depends on. Forward steps only.
+  bool used_parameters_only = false;
   /// Scale the loss so that f16 gradients stay in range (Micikevicius et al., arXiv 1710.03740):
   /// starts at 2^15, doubles after 2,000 good steps in a row, halves when a gradient is not
   /// finite, and such a step changes neither parameters nor optimizer state. Off for other types.
@@ -113,6 +115,11 @@ class Step {
   void compile();
   /// The same over the state of a compiled step: what both keep is in the memory of `other`.
   void compile_over(Step& other);
+  /// The same over values of all parameters that never change, by path, in the dtypes of the slots:
+  /// they stay where they are, and `packed` holds them in the layouts of kernels for every step
+  /// that is compiled with it.
+  void compile_on(const std::map<std::string, HostTensor>& values,
+                  std::shared_ptr<PackedWeights> packed);
   /// Throws `user` before `compile`.
   Executable& executable();
 

@@ -71,17 +71,14 @@ class ProgramMemory final : public Memory {
 
 class CpuExecutable final : public Executable {
  public:
-  CpuExecutable(const ir::Graph& graph, const CompileOptions& options, const StateViews& shared)
+  CpuExecutable(const ir::Graph& graph, const CompileOptions& options, const StateViews& shared,
+                std::shared_ptr<PackedWeights> packed)
       : threads_(options.threads > 0 ? options.threads : cpu_info().cores),
-        jit_({.cache_dir = options.cache_dir}) {
+        jit_({.cache_dir = options.cache_dir}),
+        shared_packed_(std::move(packed)) {
     const auto start = Clock::now();
     omp_set_num_threads(threads_);
-    const ir::Graph fused = passes::run_passes(passes::step_passes(), graph,
-                                               {.compute_dtype = options.compute_dtype,
-                                                .fuse = options.fuse,
-                                                .flash = options.flash,
-                                                .remat = options.remat,
-                                                .disabled = options.disabled_passes});
+    const ir::Graph fused = passes::run_passes(passes::step_passes(), graph, pass_options(options));
     stats_.pass_seconds = seconds_since(start);
     program_ = plan::build_program(fused);
     std::map<int32_t, HostTensor> borrowed = borrow(shared);
@@ -91,6 +88,7 @@ class CpuExecutable final : public Executable {
     for (size_t s = 0; s < kernels_.size(); ++s) {
       program_.steps[s].scratch_bytes = kernels_[s]->scratch_bytes();
       program_.steps[s].packed_bytes = kernels_[s]->packed_bytes();
+      program_.steps[s].packed_shared = shared_packed_ != nullptr;
     }
     plan::plan_memory(program_);
     stats_.arena_bytes = program_.arena_bytes;
@@ -98,6 +96,7 @@ class CpuExecutable final : public Executable {
     stats_.state_bytes = program_.state_bytes;
     stats_.predicted_bytes = program_.arena_bytes + program_.state_bytes;
     memory_ = std::make_unique<ProgramMemory>(program_, std::move(borrowed));
+    find_packed();
     for (const auto& [name, buffer] : program_.inputs) {
       input_indices_.emplace(name, static_cast<int32_t>(input_names_.size()));
       input_names_.push_back(name);
@@ -220,6 +219,61 @@ class CpuExecutable final : public Executable {
     return borrowed;
   }
 
+  /// Which operands are packed, and where.
+  void find_packed() {
+    std::map<std::string, int64_t> wanted;
+    for (size_t s = 0; s < kernels_.size(); ++s) {
+      const plan::Step& step = program_.steps[s];
+      if (step.packed < 0) continue;
+      // A swiglu has two weights.
+      const size_t weights = step.attrs.text_or(ir::Attr::activation, "") == "swiglu" ? 2 : 1;
+      std::string key;
+      std::vector<std::string> inputs;
+      for (size_t i = 1; i <= weights; ++i) {
+        const plan::Location& l = step.inputs[i];
+        inputs.push_back(program_.buffers[static_cast<size_t>(program_.root(l.buffer))].label);
+        key += fmt::format("{} {}+{}, ", inputs.back(), espalier::name(l.dtype), l.view.offset);
+      }
+      key += kernels_[s]->packed_layout();
+      if (shared_packed_) wanted[key] = step.packed_bytes;
+      packed_.push_back({s, std::move(key), std::move(inputs), false});
+    }
+    if (!shared_packed_) return;
+    const auto places = shared_packed_->places(wanted);
+    for (Packed& p : packed_) {
+      const plan::Step& step = program_.steps[p.step];
+      memory_->set_external(step.packed, places.at(p.key).data);
+      p.ready = places.at(p.key).ready;
+      stats_.packed_bytes += step.packed_bytes;
+    }
+    stats_.predicted_bytes += stats_.packed_bytes;
+  }
+
+  /// Fills what is packed. Weights that two kernels share are packed once.
+  void pack() {
+    std::vector<Packed*> missing;
+    std::map<std::string, const Packed*> first;
+    int64_t scratch_bytes = 0;
+    for (Packed& p : packed_) {
+      if (shared_packed_ && (p.ready || !first.emplace(p.key, &p).second)) continue;
+      missing.push_back(&p);
+      scratch_bytes = std::max(scratch_bytes, kernels_[p.step]->pack_scratch_bytes());
+    }
+    scratch_bytes = (scratch_bytes + 63) / 64 * 64;
+    const MemoryBlock scratch(scratch_bytes * threads_, "packing");
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
+    for (size_t i = 0; i < missing.size(); ++i) {
+      kernels_[missing[i]->step]->pack(scratch.data() + scratch_bytes * omp_get_thread_num());
+      if (!shared_packed_) continue;
+      for (const std::string& input : missing[i]->inputs) shared_packed_->done(input);
+    }
+    if (!shared_packed_) return;
+    for (Packed& p : packed_) {
+      shared_packed_->set_ready(p.key);
+      p.ready = true;
+    }
+  }
+
   void make_kernels() {
     std::vector<plan::Loop> loops;
     for (const plan::Step& step : program_.steps) {
@@ -288,17 +342,26 @@ class CpuExecutable final : public Executable {
     }
     moved_ = false;
     if (repack_) {
-      for (auto& kernel : kernels_) kernel->pack();
+      pack();
       repack_ = false;
     }
   }
 
   int threads_;
   LoopCompiler jit_;
+  std::shared_ptr<PackedWeights> shared_packed_;
   CompileStats stats_;
   plan::Program program_;
   std::vector<std::unique_ptr<Kernel>> kernels_;
   std::unique_ptr<ProgramMemory> memory_;
+  /// An operand that is packed once.
+  struct Packed {
+    size_t step;
+    std::string key;                  // of PackedWeights
+    std::vector<std::string> inputs;  // of the graph, which it is made of
+    bool ready;
+  };
+  std::vector<Packed> packed_;
   std::vector<std::string> input_names_;
   std::unordered_map<std::string, int32_t> input_indices_;  // of input_names_
   std::vector<size_t> external_readers_;
@@ -313,10 +376,21 @@ class CpuExecutable final : public Executable {
 
 }  // namespace
 
+passes::PassOptions pass_options(const CompileOptions& options) {
+  return {.compute_dtype = options.compute_dtype,
+          .fuse = options.fuse,
+          .flash = options.flash,
+          // Elsewhere another kernel multiplies, which has no such product.
+          .gated = cpu_info().isa == Isa::avx2,
+          .remat = options.remat,
+          .disabled = options.disabled_passes};
+}
+
 std::unique_ptr<Executable> make_cpu_executable(const ir::Graph& graph,
                                                 const CompileOptions& options,
-                                                const StateViews& shared) {
-  return std::make_unique<CpuExecutable>(graph, options, shared);
+                                                const StateViews& shared,
+                                                std::shared_ptr<PackedWeights> packed) {
+  return std::make_unique<CpuExecutable>(graph, options, shared, std::move(packed));
 }
 
 }  // namespace espalier::cpu

@@ -30,10 +30,13 @@ class Kernel {
   /// Resolves pointers; again whenever a batch input moves. `scratch` is 64-byte aligned.
   virtual void bind(const plan::Step& step, const Memory& memory, std::byte* scratch) = 0;
   virtual void run() = 0;
-  /// Bytes of an operand that is packed once, and the packing: before the first run, and again
-  /// after state may have changed.
+  /// Bytes of an operand that is packed once, and what their layout depends on.
   virtual int64_t packed_bytes() const { return 0; }
-  virtual void pack() {}
+  virtual std::string packed_layout() const { return {}; }
+  /// The packing: before the first run, and again after state may have changed. Several kernels may
+  /// pack at a time, each with scratch of its own.
+  virtual int64_t pack_scratch_bytes() const { return 0; }
+  virtual void pack(std::byte* /*scratch*/) {}
   /// What was chosen, for dumps and profiles.
   virtual std::string describe() const = 0;
   virtual double flops() const { return 0.0; }

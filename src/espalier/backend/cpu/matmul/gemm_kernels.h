@@ -29,7 +29,8 @@ inline constexpr int64_t kPackSpill = 8;
 /// c[rows, cols] = act(acc + bias (+ c)), converted to c's type. `acc` may be `c` itself.
 struct FinishArgs {
   const float* acc;
-  int64_t acc_stride;  // floats between rows
+  const float* second;  // null, or c = silu(acc) * second, and no bias nor c is added
+  int64_t acc_stride;   // floats between rows
   void* c;
   DType dtype;
   int64_t row_stride;  // elements
@@ -67,6 +68,9 @@ struct GemmKernels {
   void (*pack_a)(const PackArgs& args);  // panels of mr lanes
   void (*pack_b)(const PackArgs& args);  // panels of nr lanes
   void (*finish)(const FinishArgs& args);
+  /// Values of packed panels between f32 and bf16 or f16; `count` is a multiple of 8.
+  void (*narrow)(const float* src, DType dtype, int64_t count, uint16_t* dst);
+  void (*widen)(const uint16_t* src, DType dtype, int64_t count, float* dst);
 };
 
 /// 6x16 tiles of AVX2 registers.

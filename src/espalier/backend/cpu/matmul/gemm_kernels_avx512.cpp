@@ -4,8 +4,8 @@
 namespace espalier::cpu {
 
 const GemmKernels& gemm_kernels_avx512() {
-  static constexpr GemmKernels kernels{"14x32 avx512", 14,       32,    tile<14, 2, 16>,
-                                       pack<14>,       pack<32>, finish};
+  static constexpr GemmKernels kernels{
+      "14x32 avx512", 14, 32, tile<14, 2, 16>, pack<14>, pack<32>, finish, narrow, widen};
   return kernels;
 }
 

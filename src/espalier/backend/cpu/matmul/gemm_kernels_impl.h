@@ -288,6 +288,7 @@ inline __m256 activate(Activation activation, __m256 x) {
       return gelu_erf(x);
     case Activation::gelu_tanh:
       return gelu_tanh(x);
+    case Activation::swiglu:  // of two values, see finish_gated
     case Activation::none:
       break;
   }
@@ -333,7 +334,44 @@ void finish_typed(const FinishArgs& args) {
   }
 }
 
+/// silu(gate) * x; gates are clamped where e^-gate leaves f32.
+inline __m256 swiglu(__m256 gate, __m256 x) {
+  const __m256 below = exp8(_mm256_xor_ps(gate, set8(-0.0f)));
+  return _mm256_mul_ps(_mm256_div_ps(gate, _mm256_add_ps(set8(1.0f), below)), x);
+}
+
+template <typename F>
+void finish_gated(const FinishArgs& args) {
+  using Type = typename F::Type;
+  for (int64_t r = 0; r < args.rows; ++r) {
+    const float* gate = args.acc + r * args.acc_stride;
+    const float* x = args.second + r * args.acc_stride;
+    Type* c = static_cast<Type*>(args.c) + r * args.row_stride;
+    for (int64_t j = 0; j < args.cols; j += 8) {
+      // The sums are there for whole panels, the columns of C may end before.
+      const __m256 y = swiglu(_mm256_loadu_ps(gate + j), _mm256_loadu_ps(x + j));
+      if (args.col_stride == 1 && j + 8 <= args.cols) {
+        F::store(c + j, y);
+        continue;
+      }
+      Type values[8];
+      F::store(values, y);
+      for (int64_t i = 0; i < 8 && j + i < args.cols; ++i) c[(j + i) * args.col_stride] = values[i];
+    }
+  }
+}
+
 inline void finish(const FinishArgs& args) {
+  if (args.second) {
+    switch (args.dtype) {
+      case DType::bf16:
+        return finish_gated<Bf16>(args);
+      case DType::f16:
+        return finish_gated<F16>(args);
+      default:
+        return finish_gated<F32>(args);
+    }
+  }
   switch (args.dtype) {
     case DType::bf16:
       return finish_typed<Bf16>(args);
@@ -342,6 +380,26 @@ inline void finish(const FinishArgs& args) {
     default:
       return finish_typed<F32>(args);
   }
+}
+
+template <typename F>
+void narrow_typed(const float* src, int64_t count, uint16_t* dst) {
+  for (int64_t i = 0; i < count; i += 8) F::store(dst + i, _mm256_loadu_ps(src + i));
+}
+
+inline void narrow(const float* src, DType dtype, int64_t count, uint16_t* dst) {
+  return dtype == DType::bf16 ? narrow_typed<Bf16>(src, count, dst)
+                              : narrow_typed<F16>(src, count, dst);
+}
+
+template <typename F>
+void widen_typed(const uint16_t* src, int64_t count, float* dst) {
+  for (int64_t i = 0; i < count; i += 8) _mm256_storeu_ps(dst + i, F::load(src + i));
+}
+
+inline void widen(const uint16_t* src, DType dtype, int64_t count, float* dst) {
+  return dtype == DType::bf16 ? widen_typed<Bf16>(src, count, dst)
+                              : widen_typed<F16>(src, count, dst);
 }
 
 }  // namespace

@@ -19,7 +19,12 @@ class PackedMatmul final : public Matmul {
     gemm_.run(a, b, nullptr, bias, c, scratch);
   }
   int64_t packed_b_bytes() const override { return desc_.b_constant ? gemm_.packed_b_bytes() : 0; }
-  void pack_b(const void* b, void* packed, void*) override { gemm_.pack_b(b, packed); }
+  std::string packed_layout() const override { return gemm_.packed_layout(); }
+  int64_t pack_scratch_bytes() const override { return gemm_.pack_scratch_bytes(); }
+  void pack_b(const void* b, const void* second, DType from, void* packed,
+              void* scratch) const override {
+    gemm_.pack_b(b, second, from, packed, scratch);
+  }
   void run_packed(const void* a, const void* packed, const void* bias, void* c,
                   void* scratch) override {
     gemm_.run(a, nullptr, packed, bias, c, scratch);
@@ -86,7 +91,7 @@ MatmulPlan make_wide_matmul(const MatmulDesc& desc, Isa, int threads) {
   return packed_plan(desc, gemm_kernels_wide_avx2(), threads);
 }
 
-void Matmul::pack_b(const void*, void*, void*) {
+void Matmul::pack_b(const void*, const void*, DType, void*, void*) const {
   fail(ErrorKind::internal, "matmul", "pack_b on a plan without packed B: {}", describe());
 }
 
@@ -129,6 +134,8 @@ std::string_view name(Activation activation) {
       return "gelu_erf";
     case Activation::gelu_tanh:
       return "gelu_tanh";
+    case Activation::swiglu:
+      return "swiglu";
     case Activation::none:
       break;
   }

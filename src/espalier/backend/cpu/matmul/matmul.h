@@ -31,12 +31,20 @@ class Matmul {
 
   virtual int64_t scratch_bytes() const = 0;
   /// Pointers address element (0, 0) of batch entry (0, 0). `bias` is ignored unless desc.bias. C
-  /// must not overlap an input. Allocates nothing of ours.
+  /// must not overlap an input. Allocates nothing of ours. Not for plans with a packed B.
   virtual void run(const void* a, const void* b, const void* bias, void* c, void* scratch) = 0;
 
   /// Bytes of B packed beforehand (desc.b_constant); 0 where this plan gains nothing from it.
   virtual int64_t packed_b_bytes() const { return 0; }
-  virtual void pack_b(const void* b, void* packed, void* scratch);
+  /// All that the packed bytes depend on beside the values: where it is equal, one packed B serves
+  /// both plans. It does not depend on the number of rows where that can be avoided.
+  virtual std::string packed_layout() const { return {}; }
+  virtual int64_t pack_scratch_bytes() const { return 0; }
+  /// `b` has desc.b's layout and the type `from`; values are rounded to desc.b_dtype. `second` is
+  /// the other matrix of a swiglu, of the same layout. Several threads may pack with one plan, each
+  /// into memory and scratch of its own.
+  virtual void pack_b(const void* b, const void* second, DType from, void* packed,
+                      void* scratch) const;
   virtual void run_packed(const void* a, const void* packed, const void* bias, void* c,
                           void* scratch);
 

@@ -10,7 +10,8 @@
 
 namespace espalier::cpu {
 
-enum class Activation : uint8_t { none, relu, gelu_erf, gelu_tanh };
+/// swiglu: of two products with one A, silu(A B) * (A B2) (Shazeer, arXiv 2002.05202).
+enum class Activation : uint8_t { none, relu, gelu_erf, gelu_tanh, swiglu };
 std::string_view name(Activation activation);
 
 /// Where the elements of a batch of matrices lie, in elements. Strides of size-1 dimensions are
@@ -44,12 +45,13 @@ struct MatmulDesc {
   bool accumulate = false;
   bool bias = false;
   Activation activation = Activation::none;
-  bool b_constant = false;  // B never changes: it may be packed once and passed to run_packed
+  bool b_constant = false;  // B never changes: where packed_b_bytes() > 0, it comes packed
 
   int64_t batch() const { return batch_outer * batch_inner; }
   double flops() const {
-    return 2.0 * static_cast<double>(batch()) * static_cast<double>(m) * static_cast<double>(n) *
-           static_cast<double>(k);
+    const double products = activation == Activation::swiglu ? 2.0 : 1.0;
+    return 2.0 * products * static_cast<double>(batch()) * static_cast<double>(m) *
+           static_cast<double>(n) * static_cast<double>(k);
   }
   /// "[4096,512]x[512,1536] f32,f32->f32 +bias relu"
   std::string str() const;

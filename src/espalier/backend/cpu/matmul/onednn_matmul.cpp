@@ -8,6 +8,7 @@
 
 #include "espalier/backend/cpu/matmul/implementations.h"
 #include "espalier/base/error.h"
+#include "espalier/tensor/convert.h"
 
 namespace espalier::cpu {
 namespace {
@@ -31,6 +32,9 @@ class ThreadScope {
   int before_;
   bool changed_;
 };
+
+/// Rows of the product whose layout of B all others take.
+constexpr int64_t kCommonRows = 1024;
 
 memory::data_type type_of(DType dtype) {
   return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
@@ -94,6 +98,7 @@ class OnednnMatmul final : public Matmul {
     const memory::desc free_choice(sizes(desc, desc.k, desc.n), type_of(desc.b_dtype),
                                    memory::format_tag::any);
     description_ = describe_with(batched(desc) ? plain : free_choice);
+    if (desc.b_constant && !batched(desc)) take_common_layout(desc, free_choice, describe_with);
     const memory::desc wanted = description_.weights_desc();
     reorders_ = wanted != plain;
     packed_bytes_ = reorders_ ? aligned(wanted.get_size()) : 0;
@@ -131,18 +136,37 @@ class OnednnMatmul final : public Matmul {
   void run(const void* a, const void* b, const void* bias, void* c, void* scratch) override {
     if (!reorders_) return execute(a, b, bias, c, scratch);
     void* packed = static_cast<char*>(scratch) + scratchpad_bytes_;
-    pack_b(b, packed, scratch);
+    {
+      const ThreadScope scope(threads_);
+      plain_.set_data_handle(const_cast<void*>(b));
+      b_.set_data_handle(packed);
+      reorder_scratchpad_.set_data_handle(scratch);
+      reorder_.execute(stream_, reorder_arguments_);
+    }
     execute(a, packed, bias, c, scratch);
   }
 
   int64_t packed_b_bytes() const override { return desc_.b_constant ? packed_bytes_ : 0; }
-
-  void pack_b(const void* b, void* packed, void* scratch) override {
-    const ThreadScope scope(threads_);
-    plain_.set_data_handle(const_cast<void*>(b));
-    b_.set_data_handle(packed);
-    reorder_scratchpad_.set_data_handle(scratch);
-    reorder_.execute(stream_, reorder_arguments_);
+  std::string packed_layout() const override {
+    const dnnl_version_t* version = dnnl_version();
+    return fmt::format("onednn {}.{} {} {} x {}, rows {}", version->major, version->minor,
+                       espalier::name(desc_.b_dtype), desc_.k, desc_.n,
+                       common_layout_ ? kCommonRows : desc_.m);
+  }
+  void pack_b(const void* b, const void*, DType from, void* packed, void*) const override {
+    HostTensor wide;
+    if (from == DType::f16) {  // which the library does not reorder
+      const Shape all{1 + (desc_.k - 1) * desc_.b.row + (desc_.n - 1) * desc_.b.col};
+      wide = HostTensor(DType::f32, all);
+      convert_values({from, all, const_cast<void*>(b), nullptr}, 0, wide);
+      b = wide.data();
+      from = DType::f32;
+    }
+    memory plain(layout_of(desc_, desc_.b, from, desc_.k, desc_.n), engine_, const_cast<void*>(b));
+    memory wanted(description_.weights_desc(), engine_, packed);
+    dnnl::stream stream(engine_);
+    dnnl::reorder(plain, wanted).execute(stream, plain, wanted);
+    stream.wait();
   }
 
   void run_packed(const void* a, const void* packed, const void* bias, void* c,
@@ -156,6 +180,26 @@ class OnednnMatmul final : public Matmul {
   }
 
  private:
+  /// B laid out as a product of kCommonRows rows wants it, where this one takes that too: then
+  /// products with any number of rows share it.
+  template <typename Describe>
+  void take_common_layout(const MatmulDesc& desc, const memory::desc& free_choice,
+                          const Describe& describe_with) {
+    MatmulDesc common = desc;
+    common.m = kCommonRows;
+    const dnnl::matmul::primitive_desc wide(
+        {layout_of(common, desc.a.col == 1 ? row_major(desc.k) : transposed(kCommonRows),
+                   desc.a_dtype, kCommonRows, desc.k),
+         free_choice, layout_of(common, row_major(desc.n), desc.c_dtype, kCommonRows, desc.n)},
+        engine_);
+    try {
+      description_ = describe_with(wide.weights_desc());
+      common_layout_ = true;
+    } catch (const dnnl::error&) {
+      // The free choice stays.
+    }
+  }
+
   void execute(const void* a, const void* b, const void* bias, void* c, void* scratch) {
     const ThreadScope scope(threads_);
     a_.set_data_handle(const_cast<void*>(a));
@@ -173,6 +217,7 @@ class OnednnMatmul final : public Matmul {
   dnnl::matmul matmul_;
   dnnl::reorder reorder_;
   bool reorders_ = false;
+  bool common_layout_ = false;  // of B: it does not depend on m
   int64_t packed_bytes_ = 0;
   int64_t scratchpad_bytes_ = 0;
   memory a_, b_, bias_, c_, plain_, scratchpad_, reorder_scratchpad_;
@@ -182,6 +227,7 @@ class OnednnMatmul final : public Matmul {
 }  // namespace
 
 std::string onednn_declines(const MatmulDesc& desc, Isa isa) {
+  if (desc.activation == Activation::swiglu) return "no gated products";
   if (desc.a_dtype != desc.b_dtype) return "A and B differ in type";
   if (desc.a_dtype == DType::f16) return "no f16";
   if (desc.a_dtype == DType::bf16 && isa != Isa::avx512_bf16) {

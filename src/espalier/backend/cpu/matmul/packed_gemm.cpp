@@ -6,76 +6,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "espalier/backend/cpu/matmul/packed_gemm_parts.h"
 #include "espalier/base/error.h"
 
 namespace espalier::cpu {
 namespace {
 
-constexpr int64_t kLine = 16;                      // floats of a cache line
 constexpr int64_t kStageBytes = int64_t{8} << 20;  // packed B kept in the last-level cache
 constexpr int64_t kLongestBlock = 512;             // k of one block
+constexpr int64_t kLongestConstantBlock = 1024;    // the same where B is packed beforehand
 constexpr int64_t kTurns = 3;                      // stages whose counters are alive
-constexpr int64_t kPackPiece = 16;                 // panels of B packed by one thread at a time
 constexpr double kFlopsPerThread = 1e6;            // below, waking a thread costs more than it does
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-/// Start of part `i` of `parts` equal parts of [0, n).
-int64_t part(int64_t n, int64_t parts, int64_t i) { return n * i / parts; }
-
-const void* at(const void* base, DType dtype, int64_t element) {
-  return static_cast<const char*>(base) + element * size_of(dtype);
-}
-void* at(void* base, DType dtype, int64_t element) {
-  return static_cast<char*>(base) + element * size_of(dtype);
-}
-
 }  // namespace
-
-struct PackedGemm::Call {
-  const void* a;
-  const void* b;
-  const void* packed;
-  const float* bias;
-  void* c;
-  float* scratch;
-};
-
-struct alignas(64) PackedGemm::Counters {
-  std::atomic<int64_t> piece{0};     // of packing, next to be taken
-  std::atomic<int64_t> block{0};     // of rows, next to be taken
-  std::atomic<int64_t> finished{0};  // blocks of rows
-  void reset() {
-    piece.store(0, std::memory_order_relaxed);
-    block.store(0, std::memory_order_relaxed);
-    finished.store(0, std::memory_order_relaxed);
-  }
-};
-
-/// The threads that work on one matrix, and this one's place among them.
-struct PackedGemm::Team {
-  int rank;
-  int size;
-  int first_thread;  // of the team: rank 0's own scratch
-  float* b_buffer;
-  int64_t stages = 0;  // passed so far: alternates buffers and counters
-  int thread() const { return first_thread + rank; }
-};
-
-/// Columns [n0, n1) of C and k blocks [kb0, kb1), for which B is packed.
-struct PackedGemm::Stage {
-  const Call& call;
-  const void* a;
-  void* c;
-  float* own_sums;  // this thread's
-  const float* packed;
-  int64_t n0;
-  int64_t n1;
-  int64_t kb0;
-  int64_t kb1;
-  int64_t columns;  // panels of nr columns
-  Counters* counters;
-};
 
 PackedGemm::~PackedGemm() = default;
 
@@ -92,7 +35,14 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
     std::swap(desc_.a.row, desc_.a.col);
     std::swap(desc_.b.row, desc_.b.col);
   }
-  staged_ = desc_.c_dtype != DType::f32 || (desc_.c.col != 1 && desc_.n > 1);
+  products_ = desc_.activation == Activation::swiglu ? 2 : 1;
+  ESPALIER_CHECK(products_ == 1 ||
+                     (desc_.b_constant && packed_b_allowed() && !desc_.bias && !desc_.accumulate),
+                 ErrorKind::internal, "matmul", "a gated product needs packed matrices: {}",
+                 desc_.str());
+  staged_ = products_ == 2 || desc_.c_dtype != DType::f32 || (desc_.c.col != 1 && desc_.n > 1);
+  constant_ = desc_.b_constant && packed_b_allowed();
+  if (constant_) packed_dtype_ = desc_.b_dtype;
   epilogue_ = desc_.bias || desc_.activation != Activation::none;
   inside_tile_ = !(desc_.bias && swapped_) &&
                  (desc_.activation == Activation::none || desc_.activation == Activation::relu);
@@ -107,16 +57,16 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
   a_floats_ = ceil_div(blocks.mc, kernels_.mr) * a_panel_;
   if (staged_) {  // one k block: a column's sums leave at once
     const int64_t columns = blocks.k_blocks > 1 ? ceil_div(blocks.stage_n, kernels_.nr) : 1;
-    stage_floats_ = round_up(blocks.mc, kernels_.mr) * columns * kernels_.nr;
+    stage_floats_ = round_up(blocks.mc, kernels_.mr) * columns * products_ * kernels_.nr;
   }
+  if (packed_dtype_ != DType::f32) panel_floats_ = b_panel_;
   const bool many_stages = blocks.stage_n < desc_.n || blocks.stage_k < blocks.k_blocks ||
                            (desc_.batch() > 1 && !per_matrix_);
-  b_floats_ = blocks.stage_k * ceil_div(blocks.stage_n, kernels_.nr) * b_panel_;
+  if (!constant_) b_floats_ = blocks.stage_k * ceil_div(blocks.stage_n, kernels_.nr) * b_panel_;
   const int64_t teams = per_matrix_ ? threads_ : 1;
   const int64_t buffers = many_stages && !per_matrix_ ? 2 : 1;
   const int64_t bias_floats = desc_.bias ? round_up(std::max(desc_.m, desc_.n), kLine) : 0;
-  scratch_bytes_ =
-      4 * (bias_floats + teams * buffers * b_floats_ + threads_ * (a_floats_ + stage_floats_));
+  scratch_bytes_ = 4 * (bias_floats + teams * buffers * b_floats_ + threads_ * thread_floats());
   counters_ = std::make_unique<Counters[]>(kTurns * teams);
   shared_ = std::make_unique<SharedBlock[]>(threads_);
 }
@@ -124,12 +74,16 @@ PackedGemm::PackedGemm(const MatmulDesc& desc, const GemmKernels& kernels, const
 void PackedGemm::choose_blocks(const CpuInfo& cpu) {
   const int64_t mr = kernels_.mr, nr = kernels_.nr;
   GemmBlocks& blocks = blocks_;
-  blocks.k_blocks = std::max<int64_t>(1, ceil_div(desc_.k, kLongestBlock));
+  const int64_t longest = constant_ ? kLongestConstantBlock : kLongestBlock;
+  blocks.k_blocks = std::max<int64_t>(1, ceil_div(desc_.k, longest));
   blocks.kc = round_up(ceil_div(std::max<int64_t>(desc_.k, 1), blocks.k_blocks), 8);
   blocks.k_blocks = std::max<int64_t>(1, ceil_div(desc_.k, blocks.kc));
 
   const int64_t column = 4 * blocks.kc;  // bytes of one packed column of B per k block
-  if (staged_) {                         // sums leave scratch once: a stage holds all of k
+  if (constant_) {  // nothing is packed on the way: C is finished block of rows by block of rows
+    blocks.stage_k = blocks.k_blocks;
+    blocks.stage_n = desc_.n;
+  } else if (staged_) {  // sums leave scratch once: a stage holds all of k
     blocks.stage_k = blocks.k_blocks;
     const int64_t fitting = kStageBytes / (column * blocks.k_blocks) / nr * nr;
     blocks.stage_n = std::min(desc_.n, std::clamp<int64_t>(fitting, nr, 512));
@@ -148,26 +102,11 @@ void PackedGemm::choose_blocks(const CpuInfo& cpu) {
   blocks.mc = ceil_div(panels, blocks.m_tasks) * mr;
 }
 
-void PackedGemm::pack_piece(const Stage& stage, const void* b, int64_t piece, float* packed) const {
-  const int64_t nr = kernels_.nr, pieces = ceil_div(stage.columns, kPackPiece);
-  const int64_t kb = stage.kb0 + piece / pieces, k0 = kb * blocks_.kc;
-  const int64_t p0 = piece % pieces * kPackPiece;
-  const int64_t p1 = std::min(stage.columns, p0 + kPackPiece);
-  const int64_t lane = stage.n0 + p0 * nr;
-  kernels_.pack_b({.src = at(b, desc_.b_dtype, lane * desc_.b.col + k0 * desc_.b.row),
-                   .dtype = desc_.b_dtype,
-                   .lane_stride = desc_.b.col,
-                   .k_stride = desc_.b.row,
-                   .lanes = std::min(stage.n1, stage.n0 + p1 * nr) - lane,
-                   .kc = std::min(blocks_.kc, desc_.k - k0),
-                   .dst = packed + ((kb - stage.kb0) * stage.columns + p0) * b_panel_,
-                   .panel_stride = b_panel_});
-}
-
 void PackedGemm::finish(const Stage& stage, const float* acc, int64_t acc_stride, int64_t m0,
                         int64_t m1, int64_t n0, int64_t n1, bool add_c) const {
   const float* bias = stage.call.bias;
   kernels_.finish({.acc = acc,
+                   .second = products_ == 2 ? acc + blocks_.mc * kernels_.nr : nullptr,
                    .acc_stride = acc_stride,
                    .c = at(stage.c, desc_.c_dtype, m0 * desc_.c.row + n0 * desc_.c.col),
                    .dtype = desc_.c_dtype,
@@ -182,21 +121,35 @@ void PackedGemm::finish(const Stage& stage, const float* acc, int64_t acc_stride
 }
 
 void PackedGemm::run_column(const Stage& stage, const BlockOfRows& block, int64_t column) const {
+  const int64_t mc = blocks_.mc, nr = kernels_.nr, n = stage.n0 + column * nr;
+  float* sums = stage.own_sums;
+  if (blocks_.k_blocks > 1) sums = block.sums + column * products_ * mc * nr;
+  for (int64_t p = 0; p < products_; ++p) run_panel(stage, block, column, p, sums + p * mc * nr);
+  if (!staged_ || block.kb + 1 < blocks_.k_blocks) return;
+  finish(stage, sums, nr, block.m0, block.m1, n, std::min(n + nr, stage.n1), desc_.accumulate);
+}
+
+/// Rows of a block times one panel of B; into `sums` where they are kept there.
+void PackedGemm::run_panel(const Stage& stage, const BlockOfRows& block, int64_t column,
+                           int64_t product, float* sums) const {
   const int64_t mr = kernels_.mr, nr = kernels_.nr;
   const int64_t kb = block.kb, kc = std::min(blocks_.kc, desc_.k - kb * blocks_.kc);
   const bool last = kb + 1 == blocks_.k_blocks;
-  const float* b_panel = stage.packed + ((kb - stage.kb0) * stage.columns + column) * b_panel_;
+  const int64_t index = ((kb - stage.kb0) * stage.columns + column) * products_ + product;
+  const float* b_panel = panel_of(stage, index, kc);
+  const auto* next =
+      static_cast<const char*>(at(stage.packed, stage.packed_dtype, (index + 1) * b_panel_));
+  const int64_t next_bytes = kc * nr * size_of(stage.packed_dtype);
   const int64_t n = stage.n0 + column * nr, cols = std::min(nr, stage.n1 - n);
   const int64_t tiles = ceil_div(block.m1 - block.m0, mr);
-  float* sums = blocks_.k_blocks > 1 ? block.sums + column * blocks_.mc * nr : stage.own_sums;
   alignas(64) float edge[14 * 32];
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t m = block.m0 + i * mr, rows = std::min(mr, block.m1 - m);
     const float* a_panel = block.a + i * a_panel_;
     // The first tiles fetch the next panel of B.
-    const int64_t fetched = i * (kc / kFetchEvery) * kLine;
+    const int64_t fetched = i * (kc / kFetchEvery) * kLine * 4;
     const TileFetch fetch =
-        fetched < kc * nr ? TileFetch{b_panel + b_panel_ + fetched, 64} : TileFetch{b_panel, 0};
+        fetched < next_bytes ? TileFetch{next + fetched, 64} : TileFetch{b_panel, 0};
     if (staged_) {
       kernels_.tile(kc, a_panel, b_panel, sums + i * mr * nr, nr, {.accumulate = kb > 0}, fetch);
       continue;
@@ -220,16 +173,13 @@ void PackedGemm::run_column(const Stage& stage, const BlockOfRows& block, int64_
     }
     if (last && epilogue_) finish(stage, out, desc_.c.row, m, m + rows, n, n + cols, false);
   }
-  if (staged_ && last) {
-    finish(stage, sums, nr, block.m0, block.m1, n, n + cols, desc_.accumulate);
-  }
 }
 
 void PackedGemm::run_blocks(const Stage& stage, const Team& team) {
   const int64_t mr = kernels_.mr, panels = ceil_div(desc_.m, mr), tasks = blocks_.m_tasks;
   SharedBlock* shared = &shared_[team.first_thread];
   SharedBlock& own = shared[team.rank];
-  float* packed_a = stage.call.scratch + team.thread() * (a_floats_ + stage_floats_);
+  float* packed_a = stage.call.scratch + team.thread() * thread_floats();
   BlockOfRows block{.a = packed_a, .sums = packed_a + a_floats_};
   BlockOfRows taken;
   int64_t remaining;
@@ -285,8 +235,10 @@ void PackedGemm::run_matrix(const Call& call, int64_t batch, Team& team) {
       .call = call,
       .a = at(call.a, desc_.a_dtype, outer * desc_.a.outer + inner * desc_.a.inner),
       .c = at(call.c, desc_.c_dtype, outer * desc_.c.outer + inner * desc_.c.inner),
-      .own_sums = call.scratch + team.thread() * (a_floats_ + stage_floats_) + a_floats_,
+      .own_sums = call.scratch + team.thread() * thread_floats() + a_floats_,
+      .packed_dtype = call.packed ? packed_dtype_ : DType::f32,
   };
+  stage.own_panel = stage.own_sums + stage_floats_;
   Counters* counters = &counters_[kTurns * team.first_thread];
   for (stage.n0 = 0; stage.n0 < desc_.n; stage.n0 += blocks_.stage_n) {
     stage.n1 = std::min(desc_.n, stage.n0 + blocks_.stage_n);
@@ -296,16 +248,17 @@ void PackedGemm::run_matrix(const Call& call, int64_t batch, Team& team) {
       const int64_t turn = team.stages++;
       stage.counters = &counters[turn % kTurns];
       if (call.packed) {
-        stage.packed =
-            static_cast<const float*>(call.packed) +
-            (stage.n0 / kernels_.nr * blocks_.k_blocks + stage.kb0 * stage.columns) * b_panel_;
+        stage.packed = at(call.packed, packed_dtype_,
+                          (stage.n0 / kernels_.nr * blocks_.k_blocks + stage.kb0 * stage.columns) *
+                              products_ * b_panel_);
       } else {
         float* buffer = team.b_buffer + (team.size > 1 ? turn % 2 * b_floats_ : 0);
         const int64_t pieces = ceil_div(stage.columns, kPackPiece) * (stage.kb1 - stage.kb0);
         for (;;) {
           const int64_t piece = stage.counters->piece.fetch_add(1, std::memory_order_relaxed);
           if (piece >= pieces) break;
-          pack_piece(stage, b, piece, buffer);
+          pack_piece(stage, b, desc_.b_dtype, piece, buffer + first_panel(stage, piece) * b_panel_,
+                     b_panel_);
         }
         stage.packed = buffer;
       }
@@ -319,26 +272,10 @@ void PackedGemm::run_matrix(const Call& call, int64_t batch, Team& team) {
   }
 }
 
-int64_t PackedGemm::packed_b_bytes() const {
-  if (swapped_ || desc_.batch() > 1) return 0;
-  return 4 * blocks_.k_blocks * ceil_div(desc_.n, kernels_.nr) * b_panel_;
-}
-
-void PackedGemm::pack_b(const void* b, void* packed) const {
-  float* out = static_cast<float*>(packed);
-  const Call call{};
-  Stage stage{.call = call, .kb0 = 0, .kb1 = blocks_.k_blocks};
-  for (stage.n0 = 0; stage.n0 < desc_.n; stage.n0 += blocks_.stage_n) {
-    stage.n1 = std::min(desc_.n, stage.n0 + blocks_.stage_n);
-    stage.columns = ceil_div(stage.n1 - stage.n0, kernels_.nr);
-    const int64_t pieces = ceil_div(stage.columns, kPackPiece) * blocks_.k_blocks;
-    for (int64_t piece = 0; piece < pieces; ++piece) pack_piece(stage, b, piece, out);
-    out += blocks_.k_blocks * stage.columns * b_panel_;
-  }
-}
-
 void PackedGemm::run(const void* a, const void* b, const void* packed, const void* bias, void* c,
                      void* scratch) {
+  ESPALIER_CHECK(packed != nullptr || !constant_, ErrorKind::internal, "matmul",
+                 "B was to be packed beforehand: {}", desc_.str());
   if (swapped_) std::swap(a, b);
   float* base = static_cast<float*>(scratch);
   const float* bias_values = nullptr;
@@ -357,9 +294,9 @@ void PackedGemm::run(const void* a, const void* b, const void* packed, const voi
   float* b_buffers = base;
   const double useful = std::max(1.0, desc_.flops() / kFlopsPerThread);
   const int threads = static_cast<int>(std::min<double>(threads_, useful));
-  const int64_t per_team = (scratch_bytes_ / 4 - (base - static_cast<float*>(scratch)) -
-                            threads_ * (a_floats_ + stage_floats_)) /
-                           (per_matrix_ ? threads_ : 1);
+  const int64_t per_team =
+      (scratch_bytes_ / 4 - (base - static_cast<float*>(scratch)) - threads_ * thread_floats()) /
+      (per_matrix_ ? threads_ : 1);
   base += per_team * (per_matrix_ ? threads_ : 1);
   const Call call{a, b, packed, bias_values, c, base};
   const int64_t batch = desc_.batch();
