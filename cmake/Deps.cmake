@@ -7,6 +7,8 @@ find_dependency(Threads)
 find_dependency(fmt)
 find_dependency(nlohmann_json)
 find_dependency(OpenSSL COMPONENTS Crypto)
+find_dependency(CURL)
+find_dependency(pugixml)
 find_dependency(ICU COMPONENTS uc)
 
 if(NOT TARGET espalier_dnnl)

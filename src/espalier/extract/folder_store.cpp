@@ -8,6 +8,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/extract/store.h"
+#include "espalier/extract/store_key.h"
 #include "espalier/io/atomic.h"
 
 namespace espalier::extract {
@@ -81,9 +82,9 @@ class FolderStore final : public Store {
   }
 
   std::vector<std::string> list(const std::string& prefix) override {
-    const fs::path first = path_of(prefix.empty() ? "." : prefix);
     // Everything that begins with the prefix lies in the folder that its last '/' ends.
-    const fs::path start = prefix.empty() || prefix.ends_with('/') ? first : first.parent_path();
+    const size_t slash = prefix.rfind('/');
+    const fs::path start = slash == std::string::npos ? folder_ : path_of(prefix.substr(0, slash));
     std::vector<std::string> keys;
     std::error_code error;
     fs::recursive_directory_iterator at(start, error);
@@ -108,12 +109,8 @@ class FolderStore final : public Store {
 
  private:
   fs::path path_of(const std::string& key) const {
-    const fs::path relative(key);
-    const bool inside = !key.empty() && relative.is_relative() &&
-                        std::find(relative.begin(), relative.end(), "..") == relative.end();
-    ESPALIER_CHECK(inside, ErrorKind::user, "store", "\"{}\" is no key below {}", key,
-                   folder_.string());
-    return (folder_ / relative).lexically_normal();
+    check_key(key, folder_.string());
+    return (folder_ / key).lexically_normal();
   }
   /// The path, with its folder made.
   fs::path target(const std::string& key) const {

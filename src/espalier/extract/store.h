@@ -53,8 +53,9 @@ class Store {
   virtual std::optional<std::filesystem::path> file(const std::string& key) const = 0;
 };
 
-/// The store of a folder's path, an "s3://bucket/prefix" or a "gs://bucket/prefix". Throws `user`
-/// for other URLs. Makes nothing, and connects at the first call.
+/// The store of a folder's path, an "s3://bucket/prefix" or a "gs://bucket/prefix", with the
+/// endpoint and the credentials of the environment (docs/env.md). Throws `user` for other URLs and
+/// where credentials are missing. Makes nothing; the first call connects.
 std::unique_ptr<Store> open_store(const std::string& url);
 
 /// A folder, made by the first call that writes. Any number of processes and machines may share it,
