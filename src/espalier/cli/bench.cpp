@@ -90,6 +90,7 @@ void add_bench(Program& program) {
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
   add_bench_bert(program, *bench);
   add_bench_extract(program, *bench);
+  add_bench_read(program, *bench);
   add_bench_init(program, *bench);
   add_bench_overhead(program, *bench);
   add_bench_tokenizer(program, *bench);

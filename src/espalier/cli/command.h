@@ -35,9 +35,12 @@ void add_train_bert(Program& program, CLI::App& train);
 void add_extract(Program& program);
 void add_verify(Program& program);
 void add_init(Program& program);
+void add_inspect(Program& program);
+void add_export(Program& program);
 void add_bench_tokenizer(Program& program, CLI::App& bench);
 void add_bench_bert(Program& program, CLI::App& bench);
 void add_bench_extract(Program& program, CLI::App& bench);
+void add_bench_read(Program& program, CLI::App& bench);
 void add_bench_init(Program& program, CLI::App& bench);
 void add_bench_overhead(Program& program, CLI::App& bench);
 

@@ -55,6 +55,8 @@ int main(int argc, char** argv) {
     cli::add_extract(program);
     cli::add_verify(program);
     cli::add_init(program);
+    cli::add_inspect(program);
+    cli::add_export(program);
     if (const auto done = cli::parse(program)) return *done;
     const int code = program.action();
     return cli::stop_signal() != 0 ? 128 + cli::stop_signal() : code;

@@ -11,9 +11,18 @@ namespace espalier::extract {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr std::string_view kDamaged = "damaged/";
+constexpr std::string_view kDone = "manifest/", kDamaged = "damaged/";
 
-std::string damage_key(int64_t index) { return fmt::format("{}{:08}.json", kDamaged, index); }
+std::string key_of(std::string_view folder, int64_t index) {
+  return fmt::format("{}{:08}.json", folder, index);
+}
+std::optional<int64_t> index_of(std::string_view folder, std::string_view key) {
+  int64_t index = -1;
+  if (!key.starts_with(folder)) return std::nullopt;
+  std::from_chars(key.data() + folder.size(), key.data() + key.size(), index);
+  if (index < 0 || key != key_of(folder, index)) return std::nullopt;
+  return index;
+}
 
 bool is_sha256(const std::string& text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -24,7 +33,8 @@ bool is_sha256(const std::string& text) {
 std::string shard_key(int64_t index) {
   return fmt::format("shards/shard-{:08}.safetensors", index);
 }
-std::string manifest_key(int64_t index) { return fmt::format("manifest/{:08}.json", index); }
+std::string manifest_key(int64_t index) { return key_of(kDone, index); }
+std::optional<int64_t> shard_of_manifest_key(std::string_view key) { return index_of(kDone, key); }
 
 std::string to_json(const ManifestEntry& e) {
   const Json json{{"shard", e.shard},     {"first_sample", e.first_sample},
@@ -91,19 +101,17 @@ std::vector<ManifestEntry> parse_manifest(std::string_view jsonl, std::string_vi
 std::set<int64_t> damaged_shards(Store& store) {
   std::set<int64_t> shards;
   for (const std::string& key : store.list(std::string(kDamaged))) {
-    int64_t index = -1;
-    std::from_chars(key.data() + kDamaged.size(), key.data() + key.size(), index);
-    if (index >= 0 && key == damage_key(index)) shards.insert(index);
+    if (const auto index = index_of(kDamaged, key)) shards.insert(*index);
   }
   return shards;
 }
 
 void note_damage(Store& store, int64_t index, std::string_view why) {
-  store.put(damage_key(index), Json{{"shard", index}, {"why", why}}.dump(
-                                   -1, ' ', false, Json::error_handler_t::replace) +
-                                   "\n");
+  store.put(key_of(kDamaged, index), Json{{"shard", index}, {"why", why}}.dump(
+                                         -1, ' ', false, Json::error_handler_t::replace) +
+                                         "\n");
 }
 
-void clear_damage(Store& store, int64_t index) { store.remove(damage_key(index)); }
+void clear_damage(Store& store, int64_t index) { store.remove(key_of(kDamaged, index)); }
 
 }  // namespace espalier::extract

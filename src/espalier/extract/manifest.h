@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ namespace espalier::extract {
 std::string shard_key(int64_t index);
 /// "manifest/00000012.json"
 std::string manifest_key(int64_t index);
+/// 12 of the above; nothing for another key.
+std::optional<int64_t> shard_of_manifest_key(std::string_view key);
 
 struct ManifestEntry {
   int64_t shard = 0, first_sample = 0, samples = 0, tokens = 0;

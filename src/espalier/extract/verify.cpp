@@ -1,115 +1,144 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/verify.h"
 
-#include <cmath>
-#include <filesystem>
+#include <algorithm>
+#include <chrono>
+#include <optional>
 
 #include "espalier/base/error.h"
-#include "espalier/extract/manifest.h"
-#include "espalier/io/safetensors.h"
-#include "espalier/io/sha256.h"
+#include "espalier/extract/run_index.h"
 
 namespace espalier::extract {
 namespace {
 
-namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
 constexpr int64_t kEntryLimit = 4096;
+constexpr int64_t kAllLimit = int64_t{4} << 30;
 
-bool is_finite(DType dtype, const HostTensor& tensor, int64_t i) {
-  const auto at = static_cast<size_t>(i);
-  switch (dtype) {
-    case DType::bf16:
-      return (tensor.as<uint16_t>()[at] & 0x7F80u) != 0x7F80u;
-    case DType::f16:
-      return (tensor.as<uint16_t>()[at] & 0x7C00u) != 0x7C00u;
-    default:
-      return std::isfinite(tensor.as<float>()[at]);
-  }
-}
+class Verification {
+ public:
+  Verification(Store& store, const VerifyOptions& options) : store_(store), o_(options) {}
 
-/// Activations, and how the samples lie in them.
-void check_contents(const io::SafetensorsFile& file, const ManifestEntry& entry,
-                    VerifyReport& report) {
-  const HostTensor offsets = file.tensor("offsets", DType::i64, {entry.samples + 1});
-  const HostTensor indices = file.tensor("sample_index", DType::i64, {entry.tokens});
-  int64_t token = 0;
-  bool right = offsets.as<int64_t>()[0] == 0;
-  for (int64_t s = 0; s < entry.samples && right; ++s) {
-    const int64_t end = offsets.as<int64_t>()[static_cast<size_t>(s + 1)];
-    right = end > token && end <= entry.tokens;
-    for (; right && token < end; ++token) {
-      right = indices.as<int64_t>()[static_cast<size_t>(token)] == entry.first_sample + s;
+  VerifyReport run() {
+    const auto start = Clock::now();
+    run_settings(store_);
+    read_objects();
+    check_order();
+    check_all();
+    RunScan scan = scan_run(store_, entries_, {.threads = o_.threads, .progress = o_.progress});
+    report_.wrong.insert(report_.wrong.end(), scan.wrong.begin(), scan.wrong.end());
+    report_.damaged.insert(report_.damaged.end(), scan.damaged.begin(), scan.damaged.end());
+    std::sort(report_.damaged.begin(), report_.damaged.end());
+    report_.hooks = std::move(scan.hooks);
+    for (const HookReport& hook : report_.hooks) report_.not_finite += hook.summary.not_finite;
+    if (o_.note_damage) note();
+    report_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return std::move(report_);
+  }
+
+ private:
+  void say(std::string line) { report_.wrong.push_back(std::move(line)); }
+
+  /// The manifest's objects, which a run has one of for each shard that is done.
+  void read_objects() {
+    for (const std::string& key : store_.list("manifest/")) {
+      const std::optional<int64_t> shard = shard_of_manifest_key(key);
+      if (!shard) {
+        say(fmt::format("{} is no object of a manifest", store_.where(key)));
+        continue;
+      }
+      const std::string text = store_.get(key, kEntryLimit).value_or("");
+      texts_ += text;
+      look(*shard, [&] {
+        ManifestEntry entry = parse_manifest_entry(text, store_.where(key));
+        ESPALIER_CHECK(entry.shard == *shard, ErrorKind::data, "manifest", "{} is of shard {}",
+                       store_.where(key), entry.shard);
+        entries_.push_back(std::move(entry));
+      });
+    }
+    for (const ManifestEntry& entry : entries_) {
+      report_.samples += entry.samples;
+      report_.tokens += entry.tokens;
+      report_.bytes += entry.bytes;
+      report_.raw_bytes += entry.raw_bytes;
+    }
+    report_.shards = std::ssize(entries_);
+  }
+
+  template <typename Read>
+  void look(int64_t shard, const Read& read) {
+    try {
+      read();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::data) throw;
+      say(error.what());
+      report_.damaged.push_back(shard);
     }
   }
-  if (!right || token != entry.tokens) {
-    report.wrong.push_back(fmt::format("{}: offsets and sample_index disagree", file.label()));
+
+  /// Every sample exactly once: each shard begins where the one before ends.
+  void check_order() {
+    std::optional<int64_t> sample = 0;
+    int64_t shard = 0;
+    for (const ManifestEntry& entry : entries_) {
+      for (; shard < entry.shard; ++shard) {
+        const bool said = std::find(report_.damaged.begin(), report_.damaged.end(), shard) !=
+                          report_.damaged.end();
+        if (!said) {
+          say(fmt::format("shard {} is not done: {} is missing", shard,
+                          store_.where(manifest_key(shard))));
+        }
+        sample.reset();  // where the next one begins cannot be told
+      }
+      if (sample && entry.first_sample != *sample) {
+        say(fmt::format("{}: shard {} begins with sample {}, sample {} was to come",
+                        store_.where(manifest_key(shard)), shard, entry.first_sample, *sample));
+      }
+      sample = entry.first_sample + entry.samples;
+      ++shard;
+    }
   }
-  for (const io::SafetensorsEntry& tensor : file.entries()) {
-    if (tensor.shape.rank() != 2) continue;
-    const HostTensor values = file.tensor(tensor.name);
-    if (values.shape()[0] != entry.tokens) {
-      report.wrong.push_back(fmt::format("{}:{} has {} rows, the manifest {} tokens", file.label(),
-                                         tensor.name, values.shape()[0], entry.tokens));
-      continue;
-    }
-    const int64_t width = values.shape()[1];
-    int64_t bad = 0, first = 0;
-    for (int64_t i = 0; i < values.numel(); ++i) {
-      if (!is_finite(values.dtype(), values, i) && bad++ == 0) first = i / width;
-    }
-    report.not_finite += bad;
-    if (bad > 0) {
-      report.wrong.push_back(fmt::format(
-          "{}:{} has {} values that are NaN or infinite, the first in sample {}", file.label(),
-          tensor.name, bad, indices.as<int64_t>()[static_cast<size_t>(first)]));
+
+  void check_all() {
+    const std::string where = store_.where("manifest.jsonl");
+    const std::optional<std::string> all = store_.get("manifest.jsonl", kAllLimit);
+    if (!all) {
+      say(fmt::format("the run is not complete: {} is missing", where));
+    } else if (*all != texts_) {
+      say(fmt::format("{} is not what the {} objects of the manifest say", where, report_.shards));
     }
   }
-}
+
+  void note() {
+    const std::set<int64_t> noted = damaged_shards(store_);
+    const auto is_damaged = [&](int64_t shard) {
+      return std::binary_search(report_.damaged.begin(), report_.damaged.end(), shard);
+    };
+    try {
+      for (const int64_t shard : report_.damaged) note_damage(store_, shard, "found by a check");
+      for (const int64_t shard : noted) {
+        if (!is_damaged(shard)) clear_damage(store_, shard);
+      }
+    } catch (const Error& error) {
+      say(fmt::format("damaged shards could not be noted: {}", error.what()));
+    }
+  }
+
+  Store& store_;
+  const VerifyOptions& o_;
+  VerifyReport report_;
+  std::vector<ManifestEntry> entries_;
+  std::string texts_;
+};
 
 }  // namespace
 
-VerifyReport verify_run(const std::string& folder) {
-  ESPALIER_CHECK(fs::exists(fs::path(folder) / "run.json"), ErrorKind::user, "verify",
-                 "{} holds no run: run.json is missing", folder);
-  const std::unique_ptr<Store> store = open_folder_store(folder);
-  VerifyReport report;
-  const bool complete = store->get("manifest.jsonl", int64_t{1} << 30).has_value();
-  if (!complete) report.wrong.push_back("the run is not complete: manifest.jsonl is missing");
-  int64_t next_sample = 0;
-  for (const std::string& key : store->list("manifest/")) {
-    const ManifestEntry entry =
-        parse_manifest_entry(store->get(key, kEntryLimit).value_or(""), store->where(key));
-    const std::string path = store->where(shard_key(entry.shard));
-    if (entry.shard != report.shards || entry.first_sample != next_sample) {
-      report.wrong.push_back(fmt::format(
-          "{}: shard {} begins with sample {}, shard {} with sample "
-          "{} was to come",
-          store->where(key), entry.shard, entry.first_sample, report.shards, next_sample));
-    }
-    report.shards = entry.shard + 1;
-    next_sample = entry.first_sample + entry.samples;
-    report.samples += entry.samples;
-    report.tokens += entry.tokens;
-    report.bytes += entry.bytes;
-    std::error_code error;
-    const auto size = static_cast<int64_t>(fs::file_size(path, error));
-    if (error || size != entry.bytes) {
-      report.wrong.push_back(
-          error ? fmt::format("{} is missing", path)
-                : fmt::format("{} has {} bytes, the manifest {}", path, size, entry.bytes));
-      continue;
-    }
-    if (io::sha256_file(path) != entry.sha256) {
-      report.wrong.push_back(fmt::format("{}: its checksum is not the manifest's", path));
-      continue;
-    }
-    try {
-      check_contents(io::SafetensorsFile::open(path), entry, report);
-    } catch (const Error& e) {
-      report.wrong.emplace_back(e.what());
-    }
-  }
-  return report;
+VerifyReport verify_run(Store& store, const VerifyOptions& options) {
+  return Verification(store, options).run();
+}
+
+VerifyReport verify_run(const std::string& url, const VerifyOptions& options) {
+  return verify_run(*open_store(url), options);
 }
 
 }  // namespace espalier::extract

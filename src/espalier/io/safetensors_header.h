@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The JSON header of a safetensors file: text to entries. Internal to io.
+// The JSON header of a safetensors file: text to entries. For readers of parts of files, which have
+// no image of the whole.
 #pragma once
 
 #include <string>
