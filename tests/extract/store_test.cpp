@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "espalier/extract/lease.h"
+#include "espalier/io/atomic.h"
 #include "tests/support/errors.h"
 
 namespace espalier::extract {
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 class StoreTest : public ::testing::Test {
  protected:
@@ -72,6 +74,47 @@ TEST_F(StoreTest, AWriterWithoutCommitLeavesNothing) {
   EXPECT_THAT(store_->list(""), ElementsAre());  // not yet
   writer->commit();
   EXPECT_EQ(store_->get("shards/one", 10), "payload");
+}
+
+TEST_F(StoreTest, WhatKilledWritersLeftIsSwept) {
+  const auto leave = [&](const std::string& key) {
+    if (::fork() == 0) {
+      const auto writer = store_->writer(key);
+      writer->write(std::string_view("half"));
+      ::_exit(0);
+    }
+    ::wait(nullptr);
+  };
+  const auto hidden = [&] {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / "run")) {
+      if (entry.is_regular_file()) names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  store_->put("shards/one", "whole");
+  leave("shards/one");
+  leave("shards/two");
+  leave("top");
+  EXPECT_EQ(hidden().size(), 4u);
+  store_->sweep("shards/one");
+  EXPECT_THAT(hidden(),
+              ElementsAre(StartsWith(".top.tmp-"), StartsWith(".two.tmp-"), std::string("one")));
+  const auto alive = store_->writer("shards/three");
+  store_->sweep("");
+  EXPECT_THAT(hidden(), ElementsAre("one"));
+  EXPECT_THAT(error_of([&] { alive->commit(); }), HasSubstr("cannot rename"));
+  EXPECT_EQ(store_->get("shards/three", 10), std::nullopt);
+}
+
+TEST_F(StoreTest, ASleeperWhoseFileWasSweptSeesTheOthersObject) {
+  store_->put("other", "");  // makes the folder
+  io::AtomicFile sleeper(folder_ / "run/key", {});
+  EXPECT_TRUE(store_->create("key", "first"));
+  store_->sweep("");
+  EXPECT_FALSE(sleeper.commit_new());
+  EXPECT_EQ(store_->get("key", 10), "first");
 }
 
 TEST_F(StoreTest, KeysThatLeaveTheFolderAndLongObjectsAreErrors) {

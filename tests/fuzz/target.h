@@ -26,14 +26,15 @@ inline void require(bool holds, const char* what) {
 }
 
 /// Runs a reader. The file is to blame for what goes wrong: anything but an Error that says so (an
-/// internal error, another exception) is a defect of ours.
+/// internal error, another exception) is a defect of ours. A file that a user writes by hand may be
+/// refused as wrong use: `also`.
 template <typename Read>
-void refuse_or_read(Read read) {
+void refuse_or_read(Read read, ErrorKind also = ErrorKind::data) {
   try {
     read();
   } catch (const Error& error) {
-    const bool blames_file =
-        error.kind() == ErrorKind::data || error.kind() == ErrorKind::unsupported;
+    const bool blames_file = error.kind() == ErrorKind::data ||
+                             error.kind() == ErrorKind::unsupported || error.kind() == also;
     if (!blames_file) fprintf(stderr, "%s\n", error.what());
     require(blames_file, "the error blames the file");
   }

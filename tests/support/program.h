@@ -55,7 +55,10 @@ inline std::string read_file(const std::filesystem::path& path) {
 /// A running program; its output goes to files in a folder.
 class Process {
  public:
-  explicit Process(const std::vector<std::string>& arguments, rlim_t file_limit = 0);
+  /// `file_limit`: the largest file it may write, in bytes; 0: no limit. `environment`:
+  /// "NAME=value", added to this process's.
+  explicit Process(const std::vector<std::string>& arguments, rlim_t file_limit = 0,
+                   const std::vector<std::string>& environment = {});
 
   pid_t pid() const { return pid_; }
   bool running() {
@@ -86,7 +89,8 @@ class Process {
   int status_ = 0;
 };
 
-inline Process::Process(const std::vector<std::string>& arguments, rlim_t file_limit) {
+inline Process::Process(const std::vector<std::string>& arguments, rlim_t file_limit,
+                        const std::vector<std::string>& environment) {
   const std::string out = folder_ / "out", err = folder_ / "err";
   std::vector<char*> argv{const_cast<char*>(ESPALIER_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -99,6 +103,7 @@ inline Process::Process(const std::vector<std::string>& arguments, rlim_t file_l
     const rlimit limit{file_limit, file_limit};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
+  for (const std::string& setting : environment) putenv(const_cast<char*>(setting.c_str()));
   execv(ESPALIER_PROGRAM, argv.data());
   _exit(127);
 }

@@ -13,7 +13,7 @@
 #include "espalier/io/safetensors.h"
 #include "espalier/train/checkpoint_state.h"
 #include "tests/io/folder.h"
-#include "tests/train_files/child.h"
+#include "tests/syscalls/child.h"
 #include "tests/train_files/samples.h"
 
 namespace espalier::train {

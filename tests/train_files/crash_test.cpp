@@ -12,9 +12,10 @@
 #include "espalier/io/atomic.h"
 #include "espalier/train/checkpoint.h"
 #include "tests/io/folder.h"
-#include "tests/train_files/child.h"
+#include "tests/syscalls/child.h"
+#include "tests/syscalls/crash.h"
+#include "tests/syscalls/syscalls.h"
 #include "tests/train_files/samples.h"
-#include "tests/train_files/syscalls.h"
 
 namespace espalier::train {
 namespace {
@@ -72,25 +73,6 @@ TEST(Crash, KilledAtRandomMomentsTheNewestCheckpointIsAlwaysWhole) {
   printf("%d kills, %d of them while writing, last step %lld\n", kKills, inside,
          static_cast<long long>(step));
   ::munmap(progress, sizeof(Progress));
-}
-
-/// Runs `work` in a child that dies at the n-th intercepted call, for every n; `check(n)` after
-/// each. Returns how many crash points there were.
-template <typename Prepare, typename Work, typename Check>
-int crash_everywhere(Prepare prepare, Work work, Check check) {
-  for (int n = 0;; ++n) {
-    prepare();
-    const int code = in_child([&] {
-      const Interception interception([n](const std::string&, int ordinal) {
-        return Fault{ordinal == n ? Fault::kill : Fault::none};
-      });
-      work();
-      return 0;
-    });
-    check(n);
-    if (code == 0) return n;
-    if (code != 128 + SIGKILL) ADD_FAILURE() << "exit code " << code << " at call " << n;
-  }
 }
 
 TEST(Crash, KilledBeforeEverySystemCallOfASave) {

@@ -11,7 +11,7 @@
 #include "espalier/base/crc32c.h"
 #include "espalier/base/error.h"
 #include "tests/io/folder.h"
-#include "tests/train_files/child.h"
+#include "tests/syscalls/child.h"
 
 namespace espalier::train {
 namespace {

@@ -82,22 +82,21 @@ class FolderStore final : public Store {
   }
 
   std::vector<std::string> list(const std::string& prefix) override {
-    // Everything that begins with the prefix lies in the folder that its last '/' ends.
-    const size_t slash = prefix.rfind('/');
-    const fs::path start = slash == std::string::npos ? folder_ : path_of(prefix.substr(0, slash));
     std::vector<std::string> keys;
-    std::error_code error;
-    fs::recursive_directory_iterator at(start, error);
-    if (error.value() == ENOENT) return keys;
-    for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-      std::error_code gone;  // an object may vanish while others are listed
-      if (!at->is_regular_file(gone) || at->path().filename().string().starts_with('.')) continue;
-      std::string key = at->path().lexically_relative(folder_).generic_string();
+    for (const fs::path& path : files_below(prefix)) {
+      if (path.filename().string().starts_with('.')) continue;
+      std::string key = key_of(path);
       if (key.starts_with(prefix)) keys.push_back(std::move(key));
     }
-    if (error) io::fail_errno(error.value(), kContext, "cannot list", start);
     std::sort(keys.begin(), keys.end());
     return keys;
+  }
+
+  void sweep(const std::string& prefix) override {
+    for (const fs::path& path : files_below(prefix)) {
+      const fs::path target = io::target_of_temporary(path);
+      if (!target.empty() && key_of(target).starts_with(prefix)) ::unlink(path.c_str());
+    }
   }
 
   std::unique_ptr<ObjectWriter> writer(const std::string& key) override {
@@ -111,6 +110,24 @@ class FolderStore final : public Store {
   fs::path path_of(const std::string& key) const {
     check_key(key, folder_.string());
     return (folder_ / key).lexically_normal();
+  }
+  std::string key_of(const fs::path& path) const {
+    return path.lexically_relative(folder_).generic_string();
+  }
+  /// Files of the folder that holds everything whose key begins with `prefix`, hidden ones too.
+  std::vector<fs::path> files_below(const std::string& prefix) const {
+    const fs::path first = path_of(prefix.empty() ? "." : prefix);
+    const fs::path start = prefix.empty() || prefix.ends_with('/') ? first : first.parent_path();
+    std::vector<fs::path> files;
+    std::error_code error;
+    fs::recursive_directory_iterator at(start, error);
+    if (error.value() == ENOENT) return files;
+    for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+      std::error_code gone;  // an object may vanish while others are listed
+      if (at->is_regular_file(gone)) files.push_back(at->path());
+    }
+    if (error) io::fail_errno(error.value(), kContext, "cannot list", start);
+    return files;
   }
   /// The path, with its folder made.
   fs::path target(const std::string& key) const {

@@ -47,7 +47,15 @@ class Job {
       show();
       return !events_.stop || events_.stop() == 0;
     };
-    const bool done = run_pipeline(parts, times_, counts_, watch);
+    const bool was_complete = store_.size(kManifestKey).has_value();
+    bool done = false;
+    try {
+      done = run_pipeline(parts, times_, counts_, watch);
+    } catch (const Error&) {
+      // Who slept until others had completed the run finds its files swept away.
+      done = !was_complete && store_.size(kManifestKey).has_value();
+      if (!done) throw;
+    }
     show();
     if (done) finish();
     return report(done);
@@ -140,6 +148,9 @@ class Job {
     const bool there = store_.size(kManifestKey) == std::ssize(all) &&
                        store_.get(kManifestKey, std::ssize(all)) == all;
     if (!there) store_.put(kManifestKey, all);
+    // Nobody needs what dead workers left behind.
+    for (const std::string& key : store_.list("leases/")) store_.remove(key);
+    store_.sweep("");
   }
 
   ExtractReport report(bool complete) {

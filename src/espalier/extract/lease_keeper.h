@@ -19,6 +19,8 @@ class LeaseKeeper {
    public:
     explicit Held(Lease lease) : lease_(std::move(lease)) {}
     const std::string& unit() const { return lease_.unit; }
+    /// Another worker had it and fell silent.
+    bool taken_over() const { return lease_.generation > 0; }
     /// It was taken over, as this process was silent for too long: what is being made of it is to
     /// be dropped.
     bool lost() const { return lost_; }

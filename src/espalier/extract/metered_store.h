@@ -31,6 +31,7 @@ class MeteredStore final : public Store {
   }
   void remove(const std::string& key) override { store_->remove(key); }
   std::vector<std::string> list(const std::string& prefix) override { return store_->list(prefix); }
+  void sweep(const std::string& prefix) override { store_->sweep(prefix); }
   std::unique_ptr<ObjectWriter> writer(const std::string& key) override {
     return std::make_unique<Writer>(store_->writer(key), *this);
   }

@@ -173,14 +173,7 @@ class Pipeline {
   void write() {
     while (std::optional<ParcelPtr> popped = filled_.pop()) {
       const ParcelPtr parcel = std::move(*popped);
-      if (parcel->claim.lease->lost()) {
-        p_.board.dropped(parcel->claim);
-      } else {
-        {
-          const StageTimer timer(times_, Stage::encode);
-          parcel->shard->commit(p_.store);
-        }
-        p_.board.done(parcel->claim);
+      if (commit(*parcel)) {
         ++counts_.shards;
         counts_.samples += static_cast<int64_t>(parcel->work.samples.size());
         counts_.tokens += parcel->shard->tokens();
@@ -188,6 +181,33 @@ class Pipeline {
       parcel->shard.reset();
       memory_.give();
     }
+  }
+
+  /// False when another worker made the shard, or has it now.
+  bool commit(const Parcel& parcel) {
+    const LeaseKeeper::Held& lease = *parcel.claim.lease;
+    if (!lease.lost()) {
+      try {
+        const StageTimer timer(times_, Stage::encode);
+        const bool made = parcel.shard->commit(p_.store);
+        p_.board.done(parcel.claim);
+        return made;
+      } catch (const Error&) {
+        // Who lost the shard while it slept finds its file swept away by the new owner.
+        if (!found_lost(lease)) throw;
+      }
+    }
+    p_.board.dropped(parcel.claim);
+    return false;
+  }
+
+  bool found_lost(const LeaseKeeper::Held& lease) {
+    try {
+      p_.keeper.beat();
+    } catch (const Error&) {
+      // The error that led here says more.
+    }
+    return lease.lost();
   }
 
   const PipelineParts& p_;

@@ -62,8 +62,13 @@ std::optional<ShardBoard::Claim> ShardBoard::claim(int64_t known) {
 
 std::optional<ShardBoard::Claim> ShardBoard::try_claim(int64_t shard) {
   Claim claim{shard, keeper_.claim(fmt::format("{:08}", shard))};
+  // Looked at with the lease in hand: nobody finishes the shard from here on.
   const bool is_done = claim.lease != nullptr && this->is_done(shard);
-  if (is_done) keeper_.release(claim.lease);
+  if (is_done) {
+    keeper_.release(claim.lease);
+  } else if (claim.lease != nullptr && claim.lease->taken_over()) {
+    store_.sweep(shard_key(shard));
+  }
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[static_cast<size_t>(shard)];
   if (is_done) {

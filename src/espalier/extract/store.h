@@ -45,6 +45,9 @@ class Store {
   virtual void remove(const std::string& key) = 0;
   /// Keys that begin with `prefix`, sorted.
   virtual std::vector<std::string> list(const std::string& prefix) = 0;
+  /// Removes what killed writers left of objects whose keys begin with `prefix`. A writer that is
+  /// still at work on one loses it: its commit throws.
+  virtual void sweep(const std::string& prefix) = 0;
   /// For large objects.
   virtual std::unique_ptr<ObjectWriter> writer(const std::string& key) = 0;
   /// For messages: a path or URL.

@@ -29,10 +29,6 @@ fs::path temporary_name(const fs::path& target) {
                                          ::getpid(), random(), random());
 }
 
-bool is_temporary(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.starts_with('.') && name.find(kMark) != std::string::npos;
-}
 }  // namespace
 
 AtomicFile::AtomicFile(fs::path target, FileContext context)
@@ -47,8 +43,11 @@ AtomicFile::~AtomicFile() {
 bool AtomicFile::commit_new() {
   out_.sync_and_close();
   if (::link(out_.path().c_str(), target_.c_str()) != 0) {
-    if (errno == EEXIST) return false;
-    fail_errno(errno, context_, "cannot give the finished file its name", target_);
+    const int error = errno;
+    // Of a writer that slept for long, the others may have swept the temporary away.
+    std::error_code ignored;
+    if (error == EEXIST || (error == ENOENT && fs::exists(target_, ignored))) return false;
+    fail_errno(error, context_, "cannot give the finished file its name", target_);
   }
   sync_folder(parent_of(target_), context_);
   return true;
@@ -121,11 +120,18 @@ void remove_folder(const fs::path& target, FileContext context) {
   if (error) fail_errno(error.value(), context, "cannot remove the folder", temporary);
 }
 
+fs::path target_of_temporary(const fs::path& path) {
+  const std::string name = path.filename().string();
+  const size_t mark = name.rfind(kMark);
+  if (!name.starts_with('.') || mark == std::string::npos) return {};
+  return path.parent_path() / name.substr(1, mark - 1);
+}
+
 int64_t remove_leftovers(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_temporary(entry.path())) found.push_back(entry.path());
+    if (!target_of_temporary(entry.path()).empty()) found.push_back(entry.path());
   }
   for (const fs::path& path : found) fs::remove_all(path, error);
   return static_cast<int64_t>(found.size());

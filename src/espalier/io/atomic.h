@@ -59,6 +59,9 @@ void write_file_atomically(const std::filesystem::path& target, std::string_view
 /// Removes a folder so that its name never stands for half of it.
 void remove_folder(const std::filesystem::path& target, FileContext context);
 
+/// The target that the writer of a temporary was to make, or an empty path for any other file.
+std::filesystem::path target_of_temporary(const std::filesystem::path& path);
+
 /// Removes the temporaries that killed processes left in `folder`; returns how many there were.
 /// The caller is the only writer of the folder (FolderLock).
 int64_t remove_leftovers(const std::filesystem::path& folder);

@@ -109,6 +109,9 @@ class GcsStore final : public Store {
     return keys;
   }
 
+  /// Nothing: unfinished uploads are no objects, and the service drops them after a week.
+  void sweep(const std::string&) override {}
+
   std::unique_ptr<ObjectWriter> writer(const std::string& key) override {
     return std::make_unique<GcsUpload>(client_, full(key));
   }

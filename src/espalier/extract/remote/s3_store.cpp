@@ -100,6 +100,10 @@ class S3Store final : public Store {
     return keys;
   }
 
+  /// Nothing: the next writer of a key continues what killed ones began, and its commit ends all
+  /// other uploads of that key.
+  void sweep(const std::string&) override {}
+
   std::unique_ptr<ObjectWriter> writer(const std::string& key) override {
     return std::make_unique<S3Upload>(client_, full(key));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/train_files/syscalls.h"
+#include "tests/syscalls/syscalls.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -7,13 +7,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <filesystem>
 
 namespace espalier {
 namespace {
-Interception* active = nullptr;
+std::atomic<Interception*> active{nullptr};
+thread_local bool deciding = false;  // the decision itself may use the same calls
+
+bool intercepted() { return active.load() != nullptr && !deciding; }
 
 std::string leaf(const char* path) { return std::filesystem::path(path).filename().string(); }
 
@@ -25,11 +29,11 @@ std::string leaf_of(int fd) {
 
 /// The fault for this call; kills the process when that is the fault.
 Fault consult(const char* call, const std::string& what) {
-  if (active == nullptr) return {};
-  Interception* const interception = active;
-  active = nullptr;  // the decision itself may use the same calls
+  Interception* const interception = active.load();
+  if (interception == nullptr || deciding) return {};
+  deciding = true;
   const Fault fault = interception->consult(call, what);
-  active = interception;
+  deciding = false;
   if (fault.kind == Fault::kill) ::kill(::getpid(), SIGKILL);
   return fault;
 }
@@ -52,7 +56,13 @@ Interception::Interception(std::function<Fault(const std::string&, int)> decide)
 }
 Interception::~Interception() { active = nullptr; }
 
+std::vector<std::string> Interception::log() const {
+  const std::lock_guard lock(mutex_);
+  return log_;
+}
+
 Fault Interception::consult(const std::string& call, const std::string& what) {
+  const std::lock_guard lock(mutex_);
   const int ordinal = static_cast<int>(log_.size());
   log_.push_back(call + " " + what);
   return decide_(call, ordinal);
@@ -67,9 +77,7 @@ using espalier::leaf;
 extern "C" {
 ssize_t write(int fd, const void* data, size_t size) {
   Fault fault;
-  if (espalier::active != nullptr && fd > 2) {
-    fault = espalier::consult("write", espalier::leaf_of(fd));
-  }
+  if (espalier::intercepted() && fd > 2) fault = espalier::consult("write", espalier::leaf_of(fd));
   if (fault.kind == Fault::fail) {
     errno = fault.error;
     return -1;
@@ -78,7 +86,7 @@ ssize_t write(int fd, const void* data, size_t size) {
   return syscall(SYS_write, fd, data, size);
 }
 int fsync(int fd) {
-  const std::string what = espalier::active != nullptr ? espalier::leaf_of(fd) : "";
+  const std::string what = espalier::intercepted() ? espalier::leaf_of(fd) : "";
   return faulty("fsync", what, [&] { return syscall(SYS_fsync, fd); });
 }
 int open(const char* path, int flags, ...) {
@@ -100,6 +108,13 @@ int rename(const char* from, const char* to) noexcept {
 int renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags) noexcept {
   return faulty("exchange", leaf(from) + " " + leaf(to),
                 [&] { return syscall(SYS_renameat2, from_fd, from, to_fd, to, flags); });
+}
+int link(const char* from, const char* to) noexcept {
+  return faulty("link", leaf(from) + " " + leaf(to),
+                [&] { return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0); });
+}
+int unlink(const char* path) noexcept {
+  return faulty("remove", leaf(path), [&] { return syscall(SYS_unlinkat, AT_FDCWD, path, 0); });
 }
 int unlinkat(int fd, const char* path, int flags) noexcept {
   return faulty("remove", leaf(path), [&] { return syscall(SYS_unlinkat, fd, path, flags); });

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@ struct Fault {
   int error = 0;
 };
 
-/// Asked before every open (for writing), mkdir, write, fsync, rename, renameat2; alive for a
-/// scope.
+/// Asked before every open that creates, mkdir, write, fsync, rename, renameat2, link and unlink of
+/// any thread, one after the other; alive for a scope.
 class Interception {
  public:
   /// `decide(name of the call, its ordinal)`
@@ -26,12 +27,13 @@ class Interception {
   Interception& operator=(const Interception&) = delete;
 
   /// "write model.safetensors", "fsync .step-…", "rename .step-… step-…" in order.
-  const std::vector<std::string>& log() const { return log_; }
+  std::vector<std::string> log() const;
 
   Fault consult(const std::string& call, const std::string& what);
 
  private:
   std::function<Fault(const std::string&, int)> decide_;
+  mutable std::mutex mutex_;
   std::vector<std::string> log_;
 };
 
