@@ -15,6 +15,9 @@ import tempfile
 import numpy
 from safetensors.numpy import load_file
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "goldens"))
+
 # The size of the run that tools/test-peers trains.
 RUN = dict(layers=1, hidden=64, heads=2, ffn=128, seq=64, vocab=256)
 
@@ -44,6 +47,22 @@ def torch_model(sizes, parameters, *options):
 def read_golden(folder):
     about = json.loads((folder / "expected.json").read_text())
     return about, load_file(folder / "model.safetensors"), load_file(folder / "expected.safetensors")
+
+
+def check_golden(args):
+    """A committed fixture of token models is what its script makes."""
+    import make_byte_lm
+
+    (about, model, expected), (about2, model2, expected2) = map(make_byte_lm.read, (args.folder, args.made))
+    for results in (expected, expected2):
+        for name in list(results):
+            # Without rotary positions the true gradient of a key's bias is zero, and Adam moves it by rounding noise.
+            if name.startswith("after.") and name.endswith("self.key.bias"):
+                del results[name]
+    lines, largest = make_byte_lm.differences(expected, expected2, about, 1e-12)
+    lines += make_byte_lm.differences(model, model2, about, 0.0)[0] + ([] if about == about2 else ["expected.json differs"])
+    need(not lines, "\n".join(lines))
+    print(f"equal, largest difference {largest:.3g}")
 
 
 def relative(actual, expected):
@@ -169,10 +188,7 @@ def check_eval(args):
     with tempfile.NamedTemporaryFile(suffix=".bin") as data:
         data.write(text)
         data.flush()
-        command = [args.espalier, "eval", str(args.folder), "--data", data.name, "--batch_size", "4", "--json"]
-        done = subprocess.run(command, capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    need(done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{output}")
+        output = run_program(args.espalier, "eval", args.folder, "--data", data.name, "--batch_size", "4", "--json")
     number = re.search(r'"bits_per_byte"\s*:\s*([-+.\deE]+)', output)
     need(number, f"no bits_per_byte in what the program printed:\n{output}")
     got = float(number[1])
@@ -180,14 +196,80 @@ def check_eval(args):
     print(f"{got:.6f} against PyTorch's {want:.6f}")
 
 
-def masked_lm(folder, dtype):
+def opened(kind_of_model, folder, dtype):
     """transformers' model, which must find every tensor that it has in the folder and know every one that is there."""
-    from transformers import BertForMaskedLM
+    import transformers
 
-    model, report = BertForMaskedLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    loader = getattr(transformers, kind_of_model)
+    model, report = loader.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         need(not report.get(kind), f"{folder}: {kind} {report.get(kind)}")
     return model.eval()
+
+
+def masked_lm(folder, dtype):
+    return opened("BertForMaskedLM", folder, dtype)
+
+
+def run_program(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    need(done.returncode == 0, f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def newest_checkpoint(run):
+    found = sorted(run.glob("step-*"))
+    need(found, f"no checkpoint in {run}")
+    return found[-1]
+
+
+def check_bert_run(args):
+    """A checkpoint of `train bert` opens in transformers, and what transformers saves is a start for `train bert`."""
+    import torch
+    import transformers
+
+    checkpoint = newest_checkpoint(args.folder)
+    model = masked_lm(checkpoint, torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    text = "A tree, trained along the plan: [MASK] (1234) unbelievably."
+    ours = json.loads(subprocess.run(
+        [args.espalier, "tokenize", "--tokenizer", str(checkpoint)], input=json.dumps(text) + "\n", capture_output=True, text=True
+    ).stdout)
+    need(tokenizer(text)["input_ids"] == ours, f"ids of {text!r}: {tokenizer(text)['input_ids']} there, {ours} here")
+    with tempfile.TemporaryDirectory() as made:
+        made = pathlib.Path(made)
+        model.save_pretrained(made / "theirs")
+        run_program(
+            args.espalier, "train", "bert", "--from", made / "theirs", "--tokenizer", checkpoint, "--data", "builtin", "--steps", 1,
+            "--lr", 0, "--batch-size", 2, "--eval-every", 0, "--peak-gflops", 1, "--save-dir", made / "run",
+        )
+        again = load_file(newest_checkpoint(made / "run") / "model.safetensors")
+        for name, value in load_file(checkpoint / "model.safetensors").items():
+            need(numpy.array_equal(again[name], value), f"{name} has changed on the way through transformers")
+    print(f"{len(again)} tensors there and back, {len(ours)} equal ids")
+
+
+def check_qwen2_run(args):
+    """A checkpoint of `train qwen2` opens in transformers, with the same ids and the same loss of a text."""
+    import torch
+    import transformers
+
+    checkpoint = newest_checkpoint(args.folder)
+    model = opened("Qwen2ForCausalLM", checkpoint, torch.float64)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    documents = [part + "\n" for part in args.data.read_text().rstrip("\n").split("\n\n")]
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    nats = tokens = 0
+    for document in documents:
+        # The end of the text before is what the first token is guessed from.
+        row = torch.tensor([[end, *tokenizer(document, add_special_tokens=False)["input_ids"], end]])
+        with torch.no_grad():
+            nats += model(input_ids=row, labels=row).loss.item() * (row.numel() - 1)
+        tokens += row.numel() - 1
+    ours = json.loads(run_program(args.espalier, "eval", args.folder, "--data", args.data, "--json"))
+    need(ours["tokens"] == tokens, f"{ours['tokens']} tokens here, {tokens} there")
+    need(abs(ours["loss"] - nats / tokens) < 1e-5, f"loss {ours['loss']} here, {nats / tokens} there")
+    print(f"loss {ours['loss']:.6f} of {tokens} tokens, transformers {nats / tokens:.6f}")
 
 
 def masked_lm_logits(model, expected):
@@ -207,9 +289,7 @@ def check_folders(args):
         made = pathlib.Path(made)
 
         def convert(source, name, *options):
-            command = [args.espalier, "convert", str(source), str(made / name), *options]
-            done = subprocess.run(command, capture_output=True, text=True)
-            need(done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+            run_program(args.espalier, "convert", source, made / name, *options)
             return made / name
 
         convert(args.folder, "single")
@@ -372,11 +452,18 @@ def main():
         ("folders", check_folders),
         ("bert", check_bert),
         ("extract", check_extract),
+        ("golden", check_golden),
+        ("bert-run", check_bert_run),
+        ("qwen2-run", check_qwen2_run),
     ):
         command = commands.add_parser(name, help=function.__doc__)
         if name not in ("bert", "extract"):
             command.add_argument("folder", type=pathlib.Path)
-        if name in ("eval", "folders"):
+        if name == "golden":
+            command.add_argument("made", type=pathlib.Path)
+        if name == "qwen2-run":
+            command.add_argument("data", type=pathlib.Path)
+        if name in ("eval", "folders", "bert-run", "qwen2-run"):
             command.add_argument("espalier")
         command.set_defaults(function=function)
     args = parser.parse_args()

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/support/program.h"
+#include "tests/support/expect_ran.h"
 
 namespace espalier::test {
 namespace {
@@ -20,17 +20,6 @@ std::vector<std::string> tiny(std::vector<std::string> more) {
       "--peak-gflops", "100",     "--log-every", "2"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
-}
-
-void expect_error(const Ran& ran, int code, const std::vector<std::string>& parts) {
-  EXPECT_EQ(ran.code, code) << ran.out << ran.err;
-  EXPECT_EQ(ran.err.rfind("espalier: error: [", 0), 0u) << ran.err;
-  if (code != 70) {
-    EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << "one line: " << ran.err;
-  }
-  for (const std::string& part : parts) {
-    EXPECT_NE(ran.err.find(part), std::string::npos) << part << "\nis not in: " << ran.err;
-  }
 }
 
 void write(const std::string& path, size_t size) {

@@ -7,20 +7,12 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/support/program.h"
+#include "tests/support/expect_ran.h"
 
 namespace espalier::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-void expect_error(const Ran& ran, int code, const std::vector<std::string>& parts) {
-  EXPECT_EQ(ran.code, code) << ran.out << ran.err;
-  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << "one line: " << ran.err;
-  for (const std::string& part : parts) {
-    EXPECT_NE(ran.err.find(part), std::string::npos) << part << "\nis not in: " << ran.err;
-  }
-}
 
 std::string write(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/support/program.h"
+#include "tests/support/expect_ran.h"
 
 namespace espalier::test {
 namespace {
@@ -67,22 +67,6 @@ class Bert : public ::testing::Test {
   }
   Folder folder_;
 };
-
-void expect_error(const Ran& ran, int code, const std::vector<std::string>& parts) {
-  EXPECT_EQ(ran.code, code) << ran.out << ran.err;
-  EXPECT_EQ(ran.err.rfind("espalier: error: [", 0), 0u) << ran.err;
-  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << "one line: " << ran.err;
-  for (const std::string& part : parts) {
-    EXPECT_NE(ran.err.find(part), std::string::npos) << part << "\nis not in: " << ran.err;
-  }
-}
-
-void expect_text(const Ran& ran, const std::vector<std::string>& parts) {
-  EXPECT_EQ(ran.code, 0) << ran.err;
-  for (const std::string& part : parts) {
-    EXPECT_NE(ran.out.find(part), std::string::npos) << part << "\nis not in: " << ran.out;
-  }
-}
 
 TEST_F(Bert, AFolderHoldsTheWholeRun) {
   const std::string dir = at("run");
@@ -223,6 +207,61 @@ TEST_F(Bert, WrongModelsAreNamed) {
   write("config.json", "{");
   expect_error(run(tiny({})), 3, {"is not JSON"});
   expect_error(run(tiny({"--config", at("nowhere.json")})), 2, {"nowhere.json"});
+}
+
+/// A Hugging Face folder as a run's checkpoint is one.
+TEST_F(Bert, StartsFromAFolder) {
+  ASSERT_EQ(run(tiny({"--save-dir", at("first")})).code, 0);
+  const std::string folder = at("first") + "/step-00000004";
+  const auto from = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"train",         "bert", "--data",       at("data.txt"),
+                                       "--from",        folder, "--seq-len",    "16",
+                                       "--batch-size",  "4",    "--eval-every", "0",
+                                       "--save-every",  "0",    "--log-every",  "1",
+                                       "--peak-gflops", "100"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  };
+  // A rate of zero leaves what was loaded.
+  expect_text(from({"--steps", "1", "--lr", "0", "--save-dir", at("second")}),
+              {"starts from 26 tensors of " + folder, "tokenizer of " + folder, "bert: 1 layers"});
+  EXPECT_EQ(read_file(at("second") + "/step-00000001/vocab.txt"), read_file(folder + "/vocab.txt"));
+  EXPECT_EQ(read_file(at("second") + "/step-00000001/model.safetensors"),
+            read_file(folder + "/model.safetensors"));
+  expect_text(run({"train", "bert", "--resume", "--save-dir", at("second"), "--steps", "2",
+                   "--peak-gflops", "100"}),
+              {"resuming at step 1"});
+
+  expect_error(from({"--steps", "2", "--resume", "--save-dir", at("second")}), 2,
+               {"--from " + folder, "--resume goes on from", "give one of them"});
+  expect_error(from({"--config", at("config.json"), "--save-dir", ""}), 2,
+               {"--config", "--from", "both bring an architecture"});
+  expect_error(run(tiny({"--config", "", "--from", at("nowhere")})), 2, {"nowhere"});
+}
+
+TEST_F(Bert, AFolderThatDoesNotFitIsRefusedWhole) {
+  ASSERT_EQ(run(tiny({"--save-dir", at("run")})).code, 0);
+  const fs::path folder = at("run") + "/step-00000004";
+  const auto from = [&](const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all{"--config", "", "--tokenizer", "", "--from", folder.string()};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(tiny(all));
+  };
+  // All tensors that do not fit, in one message of several lines.
+  std::ofstream(folder / "config.json")
+      << config(R"({"num_hidden_layers": 2, "intermediate_size": 24})");
+  expect_listing(
+      from(), 3,
+      {"16 missing, 3 of another shape", "missing: bert.encoder.layer.1.output.dense.weight",
+       "bert.encoder.layer.0.intermediate.dense.weight F32 [32,16] where [24,16] is expected"});
+  std::ofstream(folder / "config.json") << config(R"({"vocab_size": 9})");
+  expect_error(from(), 3,
+               {"the vocabulary has 13 tokens and the embedding vocab_size = 9 rows",
+                (folder / "config.json").string()});
+  std::ofstream(folder / "config.json") << config("{}");
+  fs::remove(folder / "vocab.txt");
+  expect_error(from(), 2, {"no tokenizer.json, vocab.txt or vocab.json in", "--tokenizer"});
+  expect_text(from({"--tokenizer", at("vocab.txt")}), {"step 4/4"});
 }
 
 TEST_F(Bert, WrongTokenizersAreNamed) {

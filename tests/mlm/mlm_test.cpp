@@ -130,7 +130,7 @@ TEST(Documents, TheCacheIsUsedForTheSameDataOnly) {
 TEST(Rows, EveryTokenIsInOneRowOnce) {
   const auto documents = some_documents(500, 60);
   for (const bool pack : {false, true}) {
-    const MlmRows rows(documents, 0, documents.size(), {.seq_len = 32, .pack = pack, .seed = 3});
+    const PackedRows rows(documents, 0, documents.size(), {.seq_len = 32, .pack = pack, .seed = 3});
     std::vector<int> seen(documents.ids().size());
     for (int64_t i = 0; i < rows.size(); ++i) {
       int64_t places = 0;
@@ -153,7 +153,7 @@ TEST(Rows, EveryTokenIsInOneRowOnce) {
 
 TEST(Rows, DocumentsLongerThanARowAreCut) {
   const auto documents = read("w0 w1 w2 w3 w4 w5 w6");
-  const MlmRows rows(documents, 0, 1, {.seq_len = 5, .pack = false});
+  const PackedRows rows(documents, 0, 1, {.seq_len = 5, .pack = false});
   ASSERT_EQ(rows.size(), 3);
   EXPECT_EQ(rows.row(0)[0].size, 3);
   EXPECT_EQ(rows.row(2)[0].size, 1);

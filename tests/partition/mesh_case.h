@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ struct MeshCase {
   passes::PartitionOptions options;
   int64_t vocab = 0;
   std::vector<std::pair<std::string, nn::Param>> params;
+  /// With accumulation `graph` runs for each part of a batch, then this runs.
+  int64_t parts = 1;
+  std::optional<ir::Graph> update = {};
+  passes::PartitionOptions update_options = {};
 };
 
 struct CutPlan {
@@ -53,7 +58,7 @@ inline train::Optimizer clipped_adamw() {
 
 template <typename M>
 MeshCase make_case(const M& model, const train::Step& step, const CutPlan& cut) {
-  MeshCase c{step.graph(), {}, 0, {}};
+  MeshCase c{step.graph(), {}, 0, {}, step.parts()};
   const shard::Mesh mesh = shard::Mesh::parse(cut.mesh);
   std::vector<std::string> sample_axes;
   const std::vector<std::string> work = train::model_axes(cut.plans);
@@ -63,6 +68,10 @@ MeshCase make_case(const M& model, const train::Step& step, const CutPlan& cut) 
   }
   c.params = train::abstract_params(nn::apply_plans(model, mesh, nn::plans_of(cut.plans)).model);
   c.options = train::partition_options(c.graph, c.params, mesh, sample_axes);
+  if (step.update() != nullptr) {
+    c.update = *step.update();
+    c.update_options = train::partition_options(*c.update, c.params, mesh, sample_axes);
+  }
   return c;
 }
 
@@ -82,17 +91,20 @@ inline constexpr int64_t kBatch = 8, kSeq = 6, kLabels = 16;
 inline MeshCase bert_case(const CutPlan& cut, const train::StepOptions& step_options = {
                                                   .grad_norm = true, .gradients = true}) {
   const models::BertForMaskedLm model(small_bert());
-  const auto loss = [](const models::BertForMaskedLm& m, const train::Trace& trace) -> train::Loss {
-    const Shape shape{kBatch, kSeq};
+  const int64_t parts = step_options.accumulate;
+  const auto loss = [=](const models::BertForMaskedLm& m,
+                        const train::Trace& trace) -> train::Loss {
+    const Shape shape{kBatch / parts, kSeq}, room{kLabels / parts};
     const models::BertInputs inputs{
         .input_ids = trace.batch("input_ids", DType::i32, shape),
         .token_type_ids = trace.batch("token_type_ids", DType::i32, shape),
         .attention_mask = trace.batch("attention_mask", DType::boolean, shape),
         .segments = trace.batch("segments", DType::i32, shape)};
-    const models::BertLabels labels{.rows = trace.batch("label_rows", DType::i32, {kLabels}),
-                                    .labels = trace.batch("labels", DType::i32, {kLabels})};
+    const models::BertLabels labels{.rows = trace.batch("label_rows", DType::i32, room),
+                                    .labels = trace.batch("labels", DType::i32, room)};
     const models::BertLoss sums =
         models::bert_loss(m, models::bert_encode(m, inputs, trace.context), labels);
+    if (parts > 1) return train::Loss::mean_over(sums.sum, sums.count);
     return {sums.sum / sums.count, {{"nats", sums.sum, sums.count}}};
   };
   MeshCase c =
@@ -155,71 +167,102 @@ inline interp::DoubleTensor value_of(const MeshCase& c, const std::string& name,
   return t;
 }
 
+/// What runs one after the other in a step: the graph once, or for every part, and the update.
+struct Phase {
+  const ir::Graph* graph;
+  const passes::PartitionOptions* options;
+  int64_t part;
+};
+inline std::vector<Phase> phases_of(const MeshCase& c) {
+  std::vector<Phase> phases;
+  for (int64_t part = 0; part < c.parts; ++part) phases.push_back({&c.graph, &c.options, part});
+  if (c.update) phases.push_back({&*c.update, &c.update_options, 0});
+  return phases;
+}
+
+/// What an input holds that no step before has made.
+inline interp::DoubleTensor fresh_value(const MeshCase& c, const Phase& phase, int32_t id,
+                                        int64_t step) {
+  const std::string& name = phase.graph->node(id).attrs.text(ir::Attr::name);
+  interp::DoubleTensor value =
+      value_of(c, name, phase.graph->node(id).types[0], step * c.parts + phase.part);
+  if (name == "part") value.data[0] = static_cast<double>(phase.part);
+  return value;
+}
+
 /// Outputs of each step of one device; state goes from one to the next.
 inline std::vector<Values> run_whole(const MeshCase& c, int steps) {
   std::vector<Values> runs;
   Values state;
   for (int s = 0; s < steps; ++s) {
-    std::vector<interp::DoubleTensor> inputs;
-    for (int32_t id : c.graph.inputs()) {
-      const std::string& name = c.graph.node(id).attrs.text(ir::Attr::name);
-      const auto kept = state.find(name);
-      inputs.push_back(kept != state.end() ? kept->second
-                                           : value_of(c, name, c.graph.node(id).types[0], s));
-    }
-    const auto outputs = interp::evaluate(c.graph, inputs);
     Values& run = runs.emplace_back();
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      const ir::Output& output = c.graph.outputs()[i];
-      run[output.name] = outputs[i];
-      if (output.alias >= 0) {
-        state[c.graph.node(output.alias).attrs.text(ir::Attr::name)] = outputs[i];
+    for (const Phase& phase : phases_of(c)) {
+      const ir::Graph& graph = *phase.graph;
+      std::vector<interp::DoubleTensor> inputs;
+      for (int32_t id : graph.inputs()) {
+        const auto kept = state.find(graph.node(id).attrs.text(ir::Attr::name));
+        inputs.push_back(kept != state.end() ? kept->second : fresh_value(c, phase, id, s));
+      }
+      const auto outputs = interp::evaluate(graph, inputs);
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        const ir::Output& output = graph.outputs()[i];
+        run[output.name] = outputs[i];
+        if (output.alias >= 0) {
+          state[graph.node(output.alias).attrs.text(ir::Attr::name)] = outputs[i];
+        }
       }
     }
   }
   return runs;
 }
 
-/// The same by all devices of the mesh, which exchange nothing but what the graph says. Copies of
-/// one piece must be equal.
-inline std::vector<Values> run_mesh(const MeshCase& c, const passes::Partitioned& made, int steps) {
+/// One phase by all devices of the mesh, over the state (pieces) of each. Copies of one piece must
+/// be equal.
+inline void run_phase_on_mesh(const MeshCase& c, const Phase& phase,
+                              const passes::Partitioned& made, int64_t step,
+                              std::vector<Values>& state, Values& run) {
   const shard::Mesh& mesh = c.options.mesh;
-  const std::vector<int32_t> ids = made.graph.inputs();
-  const std::vector<int32_t> whole_ids = c.graph.inputs();
-  std::vector<Values> runs;
-  std::vector<Values> state(static_cast<size_t>(mesh.devices()));  // pieces, of each rank
-  for (int s = 0; s < steps; ++s) {
-    interp::OnMesh inputs(state.size());
-    for (size_t r = 0; r < state.size(); ++r) {
-      for (size_t i = 0; i < ids.size(); ++i) {
-        const std::string& name = made.graph.node(ids[i]).attrs.text(ir::Attr::name);
-        const auto kept = state[r].find(name);
-        inputs[r].push_back(
-            kept != state[r].end()
-                ? kept->second
-                : interp::take_piece(value_of(c, name, c.graph.node(whole_ids[i]).types[0], s),
-                                     made.inputs[i], mesh, static_cast<int64_t>(r)));
-      }
+  const std::vector<int32_t> ids = made.graph.inputs(), whole_ids = phase.graph->inputs();
+  interp::OnMesh inputs(state.size());
+  for (size_t r = 0; r < state.size(); ++r) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto kept = state[r].find(made.graph.node(ids[i]).attrs.text(ir::Attr::name));
+      inputs[r].push_back(kept != state[r].end()
+                              ? kept->second
+                              : interp::take_piece(fresh_value(c, phase, whole_ids[i], step),
+                                                   made.inputs[i], mesh, static_cast<int64_t>(r)));
     }
-    const interp::OnMesh outputs = interp::evaluate_on_mesh(made.graph, mesh, inputs);
+  }
+  const interp::OnMesh outputs = interp::evaluate_on_mesh(made.graph, mesh, inputs);
+  for (size_t i = 0; i < made.graph.outputs().size(); ++i) {
+    const ir::Output& output = made.graph.outputs()[i];
+    const ir::TensorType& type = phase.graph->type(phase.graph->outputs()[i].value);
+    interp::DoubleTensor whole{
+        type, std::vector<double>(static_cast<size_t>(type.shape.numel()), HUGE_VAL)};
+    for (size_t r = 0; r < state.size(); ++r) {
+      const auto rank = static_cast<int64_t>(r);
+      interp::put_piece(outputs[r][i], made.outputs[i], mesh, rank, whole);
+      if (output.alias < 0) continue;
+      state[r][made.graph.node(output.alias).attrs.text(ir::Attr::name)] = outputs[r][i];
+    }
+    for (size_t r = 0; r < state.size(); ++r) {
+      const auto piece = interp::take_piece(whole, made.outputs[i], mesh, static_cast<int64_t>(r));
+      EXPECT_TRUE(same(outputs[r][i].data, piece.data)) << output.name << " on rank " << r;
+    }
+    run[output.name] = std::move(whole);
+  }
+}
+
+/// The same by all devices, which exchange nothing but what the graphs say. `made`: of each phase.
+inline std::vector<Values> run_mesh(const MeshCase& c, const std::vector<passes::Partitioned>& made,
+                                    int steps) {
+  const std::vector<Phase> phases = phases_of(c);
+  std::vector<Values> runs;
+  std::vector<Values> state(static_cast<size_t>(c.options.mesh.devices()));
+  for (int s = 0; s < steps; ++s) {
     Values& run = runs.emplace_back();
-    for (size_t i = 0; i < made.graph.outputs().size(); ++i) {
-      const ir::Output& output = made.graph.outputs()[i];
-      const ir::TensorType& type = c.graph.type(c.graph.outputs()[i].value);
-      interp::DoubleTensor whole{
-          type, std::vector<double>(static_cast<size_t>(type.shape.numel()), HUGE_VAL)};
-      for (size_t r = 0; r < state.size(); ++r) {
-        const auto rank = static_cast<int64_t>(r);
-        interp::put_piece(outputs[r][i], made.outputs[i], mesh, rank, whole);
-        if (output.alias < 0) continue;
-        state[r][made.graph.node(output.alias).attrs.text(ir::Attr::name)] = outputs[r][i];
-      }
-      for (size_t r = 0; r < state.size(); ++r) {
-        const auto piece =
-            interp::take_piece(whole, made.outputs[i], mesh, static_cast<int64_t>(r));
-        EXPECT_TRUE(same(outputs[r][i].data, piece.data)) << output.name << " on rank " << r;
-      }
-      run[output.name] = std::move(whole);
+    for (size_t p = 0; p < phases.size(); ++p) {
+      run_phase_on_mesh(c, phases[p], made[p], s, state, run);
     }
   }
   return runs;
@@ -227,7 +270,10 @@ inline std::vector<Values> run_mesh(const MeshCase& c, const passes::Partitioned
 
 /// Every output of `steps` steps agrees.
 inline passes::Partitioned expect_equal_steps(const MeshCase& c, int steps = 3) {
-  passes::Partitioned made = passes::partition(c.graph, c.options);
+  std::vector<passes::Partitioned> made;
+  for (const Phase& phase : phases_of(c)) {
+    made.push_back(passes::partition(*phase.graph, *phase.options));
+  }
   const std::vector<Values> want = run_whole(c, steps);
   const std::vector<Values> got = run_mesh(c, made, steps);
   for (size_t s = 0; s < want.size(); ++s) {
@@ -236,7 +282,7 @@ inline passes::Partitioned expect_equal_steps(const MeshCase& c, int steps = 3) 
           << name << " of step " << s << " on " << c.options.mesh.str();
     }
   }
-  return made;
+  return std::move(made.front());
 }
 
 }  // namespace espalier::testing

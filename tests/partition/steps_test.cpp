@@ -79,6 +79,27 @@ TEST(BertSteps, WithLossScalingAreTheSame) {
   expect_equal_steps(bert_case({"data=2,model=2", shard::preset("bert-tp+fsdp")}, options), 2);
 }
 
+/// A graph for each part and one for the update: totals of the parts lie as their parameters do.
+TEST(BertSteps, OfBatchesInPartsAreTheSame) {
+  train::StepOptions options{.grad_norm = true, .gradients = true, .accumulate = 2};
+  const auto both = shard::preset("bert-tp") + fully_sharded();
+  for (const CutPlan& cut : std::vector<CutPlan>{{"data=4"},
+                                                 {"data=4", fully_sharded()},
+                                                 {"model=2", shard::preset("bert-tp")},
+                                                 {"data=2,model=2", both}}) {
+    SCOPED_TRACE(title(cut));
+    const MeshCase c = bert_case(cut, options);
+    const passes::PartitionOptions& o = c.update_options;
+    for (const auto& [path, p] : c.params) {
+      EXPECT_EQ(o.inputs.at("sum.grad." + path), p.placement.spec) << path;
+    }
+    expect_equal_steps(c);
+    if (HasFailure()) return;
+  }
+  options.compile.compute_dtype = DType::f16;
+  expect_equal_steps(bert_case({"data=2,model=2", both}, options), 2);
+}
+
 TEST(BertSteps, OfAMeshAreRefusedByBackendsOfOneDevice) {
   const MeshCase c = bert_case({"data=2"});
   const ir::Graph made = passes::partition(c.graph, c.options).graph;

@@ -9,6 +9,7 @@
 
 #include "espalier/base/rng.h"
 #include "espalier/train/bert_steps.h"
+#include "espalier/train/text_steps.h"
 
 namespace espalier::testing {
 
@@ -101,7 +102,7 @@ inline train::Step bert_step(const BertCase& c, const train::BertBatch& batch) {
   train::StepOptions options = c.options;
   options.accumulate = batch.parts;
   return train::make_train_step(
-      train::bert_model(c.config, c.freeze),
+      train::with_frozen(models::BertForMaskedLm(c.config), c.freeze),
       [&](const models::BertForMaskedLm& model, const train::Trace& trace) {
         const models::BertLoss loss = train::bert_batch_loss(model, batch.shape, trace);
         return train::Loss::mean_over(loss.sum, loss.count, {{"labels", loss.count, loss.count}});

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/byte_lm_flags.h"
 
-#include <sstream>
-
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/tensor/dtype_names.h"
 #include "espalier/train/cache_dir.h"
+#include "espalier/train/text_steps.h"
 
 namespace espalier::cli {
 
@@ -91,9 +90,7 @@ void CompileFlags::from(const CompileOptions& o) { dtype = long_name(o.compute_d
 
 void CompileFlags::take(CompileOptions& o) const {
   o.compute_dtype = train::parse_compute_dtype(dtype);
-  o.remat.clear();
-  std::istringstream globs(remat);
-  for (std::string glob; std::getline(globs, glob, ',');) o.remat.push_back(glob);
+  o.remat = train::glob_list(remat);
 }
 
 void add_machine_flags(CLI::App& app, CompileOptions& o) {

@@ -32,6 +32,7 @@ void add_peak(Program& program);
 void add_bench(Program& program);
 void add_plan(Program& program);
 void add_train_bert(Program& program, CLI::App& train);
+void add_train_qwen2(Program& program, CLI::App& train);
 void add_extract(Program& program);
 void add_verify(Program& program);
 void add_init(Program& program);

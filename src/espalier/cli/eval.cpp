@@ -12,6 +12,7 @@
 #include "espalier/train/bert_eval.h"
 #include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/data.h"
+#include "espalier/train/qwen2_eval.h"
 
 namespace espalier::cli {
 namespace {
@@ -22,6 +23,10 @@ struct State {
   int64_t batch_size = 16;
   int64_t max_bytes = 0;
   bool json = false;
+
+  train::TextEvalOptions text_options() const {
+    return {.batch_size = batch_size, .max_bytes = max_bytes, .compile = flags.compile};
+  }
 };
 
 /// What was measured, and on what.
@@ -56,10 +61,7 @@ int run_byte_lm(State& state, const train::LoadedCheckpoint& loaded, const train
 }
 
 int run_bert(State& state, const train::LoadedCheckpoint& loaded, const train::ByteData& data) {
-  const train::BertEvaluation e = train::evaluate_bert(loaded, data,
-                                                       {.batch_size = state.batch_size,
-                                                        .max_bytes = state.max_bytes,
-                                                        .compile = state.flags.compile});
+  const train::BertEvaluation e = train::evaluate_bert(loaded, data, state.text_options());
   if (state.json) {
     nlohmann::ordered_json line = head(loaded, state.data);
     line["documents"] = e.documents.documents;
@@ -79,11 +81,35 @@ int run_bert(State& state, const train::LoadedCheckpoint& loaded, const train::B
   return 0;
 }
 
+int run_qwen2(State& state, const train::LoadedCheckpoint& loaded, const train::ByteData& data) {
+  const train::Qwen2Evaluation e = train::evaluate_qwen2(loaded, data, state.text_options());
+  const train::CausalQuality& q = e.quality;
+  if (state.json) {
+    nlohmann::ordered_json line = head(loaded, state.data);
+    line["documents"] = e.documents.documents;
+    line["tokens"] = q.tokens;
+    line["loss"] = q.loss;
+    line["perplexity"] = std::exp(q.loss);
+    line["bits_per_byte"] = q.bits_per_byte;
+    line["unigram_entropy"] = e.unigram_entropy;
+    fmt::print("{}\n", line.dump());
+  } else {
+    fmt::print(
+        "loss {:.4f} (perplexity {:.1f}), {:.4f} bits/byte on {} tokens of {} ({}; unigram entropy "
+        "{:.4f}), checkpoint {}\n",
+        q.loss, std::exp(q.loss), q.bits_per_byte, q.tokens, state.data,
+        train::describe(e.documents), e.unigram_entropy, loaded.folder.string());
+  }
+  return 0;
+}
+
 int run(State& state) {
   const train::LoadedCheckpoint loaded = state.flags.open();
   const train::ByteData data = train::ByteData::open(state.data);
-  const bool bert = train::job_of(loaded) == "bert";
-  return bert ? run_bert(state, loaded, data) : run_byte_lm(state, loaded, data);
+  const std::string job = train::job_of(loaded);
+  if (job == "bert") return run_bert(state, loaded, data);
+  if (job == "qwen2") return run_qwen2(state, loaded, data);
+  return run_byte_lm(state, loaded, data);
 }
 
 }  // namespace
@@ -93,7 +119,7 @@ void add_eval(Program& program) {
   const auto state = std::make_shared<State>();
   state->flags.add_to(*app);
   app->add_option("--data", state->data,
-                  "a file of bytes (byte-lm), text or .jsonl (bert), or builtin");
+                  "a file of bytes (byte-lm), text or .jsonl (bert, qwen2), or builtin");
   app->add_option("--batch-size,--batch", state->batch_size, "windows or rows at once")
       ->check(CLI::PositiveNumber);
   app->add_option("--max-bytes", state->max_bytes, "stop after this many; 0: the whole file");

@@ -54,6 +54,7 @@ void add_train(Program& program) {
   CLI::App* train = program.app.add_subcommand("train", "train a model");
   add_train_byte_lm(program, *train);
   add_train_bert(program, *train);
+  add_train_qwen2(program, *train);
 }
 
 }  // namespace espalier::cli

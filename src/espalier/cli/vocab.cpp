@@ -2,12 +2,16 @@
 // espalier vocab
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 
+#include "espalier/base/error.h"
 #include "espalier/cli/command.h"
 #include "espalier/io/atomic.h"
+#include "espalier/text/byte_vocab.h"
 #include "espalier/text/vocab_builder.h"
 #include "espalier/train/data.h"
+#include "espalier/train/run_options.h"
 
 namespace espalier::cli {
 namespace {
@@ -15,40 +19,63 @@ namespace {
 struct State {
   std::string data = "builtin";
   std::string output;
+  std::string kind = "wordpiece";
   bool cased = false;
   text::VocabOptions options;
 };
 
-int run(State& state) {
-  if (state.cased) state.options.normalizer = {.strip_accents = false, .lowercase = false};
+struct Learned {
+  size_t tokens;
+  std::map<std::string, std::string> files;
+};
+
+Learned learn(const State& state, std::string_view text) {
+  if (state.kind == "bpe") {
+    ESPALIER_CHECK(!state.cased, ErrorKind::user, "vocab",
+                   "--cased is for wordpiece; bpe keeps all letters as they are");
+    const auto made = text::learn_byte_vocabulary(
+        text, {.size = state.options.size, .min_count = state.options.min_count});
+    return {made.tokens.size() + 1, text::qwen2_tokenizer_files(made)};
+  }
+  text::VocabOptions options = state.options;
+  if (state.cased) options.normalizer = {.strip_accents = false, .lowercase = false};
+  const auto tokens = text::build_vocabulary(text, options);
+  return {tokens.size(),
+          {{"vocab.txt", text::vocab_txt(tokens)},
+           {"tokenizer_config.json",
+            fmt::format("{{\"tokenizer_class\": \"BertTokenizer\", \"do_lower_case\": {}}}\n",
+                        !state.cased)}}};
+}
+
+int run(const State& state) {
+  train::check_choice("kind", state.kind, {"wordpiece", "bpe"});
   const auto data = train::ByteData::open(state.data);
   const auto bytes = data.bytes();
-  const auto tokens = text::build_vocabulary(
-      {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, state.options);
+  const Learned learned = learn(state, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   const io::FileContext context{.stage = "vocab", .next_step = "give a writable --output"};
   const std::filesystem::path folder = state.output;
   io::create_folders(folder, context);
-  io::write_file_atomically(folder / "vocab.txt", text::vocab_txt(tokens), context);
-  io::write_file_atomically(folder / "tokenizer_config.json",
-                            fmt::format("{{\"tokenizer_class\": \"BertTokenizer\", "
-                                        "\"do_lower_case\": {}}}\n",
-                                        !state.cased),
-                            context);
-  fmt::print("{} tokens in {}\n", tokens.size(), (folder / "vocab.txt").string());
+  for (const auto& [name, content] : learned.files) {
+    io::write_file_atomically(folder / name, content, context);
+  }
+  fmt::print("{} tokens in {}\n", learned.tokens, folder.string());
   return 0;
 }
 
 }  // namespace
 
 void add_vocab(Program& program) {
-  CLI::App* app = program.app.add_subcommand("vocab", "learn a WordPiece vocabulary from text");
+  CLI::App* app = program.app.add_subcommand("vocab", "learn a vocabulary from text");
   const auto state = std::make_shared<State>();
   app->add_option("--data", state->data, "a file of text, or builtin");
-  app->add_option("--output", state->output, "folder to write vocab.txt into")->required();
+  app->add_option("--output", state->output, "folder to write its files into")->required();
+  app->add_option("--kind", state->kind, "wordpiece (BERT) or bpe (over bytes, as Qwen2's)");
   app->add_option("--size", state->options.size, "tokens at most");
   app->add_option("--min-count", state->options.min_count, "of a pair that is joined");
-  app->add_flag("--cased", state->cased, "keep capitals and accents");
-  app->footer("Example:\n  espalier vocab --data corpus.txt --size 8192 --output vocabulary");
+  app->add_flag("--cased", state->cased, "wordpiece: keep capitals and accents");
+  app->footer(
+      "Examples:\n  espalier vocab --data corpus.txt --size 8192 --output vocabulary\n"
+      "  espalier vocab --kind bpe --output vocabulary");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
 }
 

@@ -7,9 +7,13 @@ namespace espalier::models {
 
 Qwen2Folder load_qwen2(const std::filesystem::path& folder) {
   Qwen2Folder result{.config = read_qwen2_config(folder / "config.json"), .weights = {}};
-  result.weights = nn::load_weights(Qwen2ForCausalLm(result.config), folder,
-                                    {.ignored = {"*.rotary_emb.inv_freq"}});
+  result.weights = load_qwen2_weights(folder, result.config);
   return result;
+}
+
+io::LoadedWeights load_qwen2_weights(const std::filesystem::path& folder,
+                                     const Qwen2Config& config) {
+  return nn::load_weights(Qwen2ForCausalLm(config), folder, {.ignored = {"*.rotary_emb.inv_freq"}});
 }
 
 void save_qwen2(const std::filesystem::path& folder, const Qwen2Config& config,

@@ -18,6 +18,9 @@ struct Qwen2Folder {
 
 /// Reads config.json and finds the weights; see io::load_weights for what is refused.
 Qwen2Folder load_qwen2(const std::filesystem::path& folder);
+/// The weights alone, for a configuration that is known.
+io::LoadedWeights load_qwen2_weights(const std::filesystem::path& folder,
+                                     const Qwen2Config& config);
 
 /// Writes config.json and the weights. `tensors` has every leaf of the tree by path.
 void save_qwen2(const std::filesystem::path& folder, const Qwen2Config& config,

@@ -101,4 +101,10 @@ double qwen2_forward_flops(const Qwen2Config& c, int64_t batch, int64_t seq) {
          (2.0 * weights + 2.0 * static_cast<double>(seq) * width);
 }
 
+double qwen2_train_flops(const Qwen2Config& c, int64_t batch, int64_t seq) {
+  const double head = 2.0 * static_cast<double>(c.vocab_size * c.hidden_size) *
+                      static_cast<double>(batch) * static_cast<double>(seq - 1);
+  return 3.0 * (qwen2_forward_flops(c, batch, seq) + head);
+}
+
 }  // namespace espalier::models

@@ -37,5 +37,7 @@ Qwen2Loss qwen2_loss(const Qwen2ForCausalLm& model, Tensor hidden, Tensor labels
 /// Work of the layers for one forward pass without the head, FLOP: matmuls 2 x weights x tokens,
 /// attention 4 x seq^2 x hidden a sequence and layer, counted half because it is causal.
 double qwen2_forward_flops(const Qwen2Config& config, int64_t batch, int64_t seq);
+/// Work of a training step: three times the forward pass of layers and head.
+double qwen2_train_flops(const Qwen2Config& config, int64_t batch, int64_t seq);
 
 }  // namespace espalier::models

@@ -3,22 +3,20 @@
 
 #include <algorithm>
 #include <map>
-#include <queue>
 #include <unordered_map>
 
 #include "espalier/base/error.h"
+#include "espalier/text/pair_learner.h"
 #include "espalier/text/unicode.h"
 #include "espalier/text/utf8.h"
 
 namespace espalier::text {
 namespace {
 
+constexpr std::string_view kContinues = "##";
 constexpr size_t kLongestWord = 100;  // characters; longer ones are unknown to WordPiece
 
-struct Word {
-  std::vector<int32_t> pieces;
-  int64_t count;
-};
+std::string continued(const std::string& character) { return std::string(kContinues) + character; }
 
 /// How often each word occurs, in the order of words.
 std::map<std::string, int64_t> count_words(std::string_view text, const VocabOptions& options) {
@@ -63,42 +61,18 @@ class Builder {
   }
 
   std::vector<std::string> build() {
-    for (size_t word = 0; word < words_.size(); ++word) {
-      const auto& pieces = words_[word].pieces;
-      for (size_t i = 0; i + 1 < pieces.size(); ++i) {
-        change({pieces[i], pieces[i + 1]}, words_[word].count, word);
-      }
-    }
-    for (const auto& [pair, entry] : pairs_) queue_.push({entry.count, pair});
-    while (size() < options_.size && !queue_.empty()) {
-      const Candidate best = queue_.top();
-      queue_.pop();
-      PairEntry& entry = pairs_[best.pair];
-      if (entry.count != best.count) {  // it has changed since
-        if (entry.count > 0) queue_.push({entry.count, best.pair});
-        continue;
-      }
-      if (best.count < options_.min_count) break;
-      join(best.pair);
+    PairLearner learner(std::move(words_));
+    while (size() < options_.size) {
+      const auto pair = learner.best(options_.min_count);
+      if (!pair) break;
+      const auto& [left, right] = *pair;
+      learner.join(*pair, id_of(tokens_[static_cast<size_t>(left)] +
+                                tokens_[static_cast<size_t>(right)].substr(kContinues.size())));
     }
     return std::move(tokens_);
   }
 
  private:
-  using Pair = std::pair<int32_t, int32_t>;
-  struct PairEntry {
-    int64_t count = 0;
-    std::vector<size_t> words;  // where it was seen, some of them more than once or no more
-  };
-  struct Candidate {
-    int64_t count;
-    Pair pair;
-    /// The queue gives the largest: most frequent, then made first.
-    bool operator<(const Candidate& other) const {
-      return count != other.count ? count < other.count : pair > other.pair;
-    }
-  };
-
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
 
   int32_t id_of(const std::string& token) {
@@ -125,66 +99,28 @@ class Builder {
     if (static_cast<int64_t>(sorted.size()) > room) sorted.resize(static_cast<size_t>(room));
     std::sort(sorted.begin(), sorted.end());
     for (const auto& [character, count] : sorted) id_of(character);
-    for (const auto& [character, count] : sorted) id_of("##" + character);
+    for (const auto& [character, count] : sorted) id_of(continued(character));
   }
 
   /// Words with a character outside of the alphabet are left out.
   void add_word(const std::string& word, int64_t count) {
-    Word result{{}, count};
+    CountedWord result{{}, count};
     const char* end = word.data() + word.size();
     for (const char* at = word.data(); at < end;) {
       const char* start = at;
       next_code_point(at);
       const std::string character(start, at);
-      const auto it = ids_.find(result.pieces.empty() ? character : "##" + character);
+      const auto it = ids_.find(result.pieces.empty() ? character : continued(character));
       if (it == ids_.end()) return;
       result.pieces.push_back(it->second);
     }
     words_.push_back(std::move(result));
   }
 
-  void change(Pair pair, int64_t by, size_t word) {
-    PairEntry& entry = pairs_[pair];
-    entry.count += by;
-    if (by > 0) entry.words.push_back(word);
-  }
-
-  void join(Pair pair) {
-    const int32_t joined = id_of(tokens_[static_cast<size_t>(pair.first)] +
-                                 tokens_[static_cast<size_t>(pair.second)].substr(2));
-    std::vector<size_t> where = std::move(pairs_[pair].words);
-    std::sort(where.begin(), where.end());
-    where.erase(std::unique(where.begin(), where.end()), where.end());
-    std::vector<Pair> grown;
-    for (const size_t index : where) {
-      Word& word = words_[index];
-      auto& pieces = word.pieces;
-      for (size_t i = 0; i + 1 < pieces.size(); ++i) {
-        if (Pair{pieces[i], pieces[i + 1]} != pair) continue;
-        if (i > 0) {
-          change({pieces[i - 1], pair.first}, -word.count, index);
-          change({pieces[i - 1], joined}, word.count, index);
-          grown.push_back({pieces[i - 1], joined});
-        }
-        if (i + 2 < pieces.size()) {
-          change({pair.second, pieces[i + 2]}, -word.count, index);
-          change({joined, pieces[i + 2]}, word.count, index);
-          grown.push_back({joined, pieces[i + 2]});
-        }
-        pieces[i] = joined;
-        pieces.erase(pieces.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-      }
-    }
-    pairs_[pair] = {};
-    for (const Pair& candidate : grown) queue_.push({pairs_[candidate].count, candidate});
-  }
-
   const VocabOptions& options_;
   std::vector<std::string> tokens_;
   std::unordered_map<std::string, int32_t> ids_;
-  std::vector<Word> words_;
-  std::map<Pair, PairEntry> pairs_;
-  std::priority_queue<Candidate> queue_;
+  std::vector<CountedWord> words_;
 };
 
 }  // namespace

@@ -8,8 +8,6 @@
 namespace espalier::train {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* kRates[] = {"hidden_dropout_prob", "attention_probs_dropout_prob"};
 
 models::BertConfig small_bert(int64_t vocabulary) {
@@ -37,9 +35,9 @@ BertOptions::BertOptions() {
 models::BertConfig bert_config(const BertOptions& options, int64_t vocabulary) {
   models::BertConfig c;
   std::string label = "the small model";
-  if (!options.config.empty()) {
-    c = models::read_bert_config(options.config);
-    label = options.config;
+  if (const std::string path = options.config_path(); !path.empty()) {
+    c = models::read_bert_config(path);
+    label = path;
   } else if (!options.resume_from.empty()) {
     const LoadedCheckpoint loaded = load_checkpoint(options.resume_from);
     c = read_bert_checkpoint_config(loaded);
@@ -50,36 +48,21 @@ models::BertConfig bert_config(const BertOptions& options, int64_t vocabulary) {
   if (options.dropout >= 0.0) {
     c.hidden_dropout_prob = c.attention_probs_dropout_prob = options.dropout;
   }
-  ESPALIER_CHECK(vocabulary <= c.vocab_size, ErrorKind::data, "bert",
-                 "the vocabulary has {} tokens and the embedding vocab_size = {} rows, in {}; give "
-                 "the --tokenizer that belongs to it",
-                 vocabulary, c.vocab_size, label);
-  ESPALIER_CHECK(options.seq_len <= c.max_position_embeddings, ErrorKind::user, "bert",
-                 "--seq-len {} is longer than max_position_embeddings = {} in {}", options.seq_len,
-                 c.max_position_embeddings, label);
+  check_vocabulary("bert", vocabulary, c.vocab_size, label);
+  check_seq_len("bert", options.seq_len, c.max_position_embeddings, label);
   return c;
 }
 
 CheckpointSection bert_config_section(const models::BertConfig& config) {
-  CheckpointSection section;
-  const Json json = Json::parse(models::bert_config_json(config));
-  for (const auto& [key, value] : json.items()) {
-    if (value.is_boolean()) section[key] = value.get<bool>();
-    if (value.is_number_integer()) section[key] = value.get<int64_t>();
-    if (value.is_number_float()) section[key] = value.get<double>();
-    if (value.is_string()) section[key] = value.get<std::string>();
-  }
+  CheckpointSection section = section_of_json(models::bert_config_json(config));
   for (const char* rate : kRates) section.erase(rate);
   return section;
 }
 
 models::BertConfig read_bert_checkpoint_config(const LoadedCheckpoint& loaded) {
   check_job(loaded, "bert");
-  Json json;
-  for (const auto& [name, value] : loaded.checkpoint.config) {
-    std::visit([&](const auto& v) { json[name] = v; }, value);
-  }
-  models::BertConfig c = models::parse_bert_config(json.dump(), loaded.folder.string());
+  models::BertConfig c =
+      models::parse_bert_config(json_of_section(loaded.checkpoint.config), loaded.folder.string());
   const SavedSection saved(loaded.checkpoint.options, loaded.folder);
   saved.take("hidden_dropout", c.hidden_dropout_prob);
   saved.take("attention_dropout", c.attention_probs_dropout_prob);
@@ -87,23 +70,15 @@ models::BertConfig read_bert_checkpoint_config(const LoadedCheckpoint& loaded) {
 }
 
 CheckpointSection bert_options_section(const BertOptions& o) {
-  CheckpointSection section = run_section(o);
+  CheckpointSection section = text_options_section(o);
   section["label_sigmas"] = o.label_sigmas;
-  section["freeze"] = o.freeze;
   return section;
 }
 
 void apply_bert_options(const LoadedCheckpoint& loaded, BertOptions& o) {
-  check_job(loaded, "bert");
-  apply_run_section(loaded, o);
-  const SavedSection saved(loaded.checkpoint.options, loaded.folder);
-  saved.take("label_sigmas", o.label_sigmas);
-  saved.take("freeze", o.freeze);
-  const SavedSection data(loaded.checkpoint.data, loaded.folder);
-  data.take("seq_len", o.seq_len);
-  data.take("pack", o.pack);
-  data.take("mlm_prob", o.mlm_prob);
-  o.resume_from = loaded.folder.string();
+  apply_text_options(loaded, "bert", o);
+  SavedSection(loaded.checkpoint.options, loaded.folder).take("label_sigmas", o.label_sigmas);
+  SavedSection(loaded.checkpoint.data, loaded.folder).take("mlm_prob", o.mlm_prob);
 }
 
 bool take_over_run(BertOptions& options) {

@@ -3,32 +3,23 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <string>
 
 #include "espalier/models/bert.h"
 #include "espalier/train/mlm_data.h"
-#include "espalier/train/run_options.h"
+#include "espalier/train/text_options.h"
 
 namespace espalier::train {
 
-struct BertOptions : RunOptions {
+struct BertOptions : TextOptions {
   /// A small BERT on the embedded text; trains in two minutes on two cores.
   BertOptions();
 
-  std::string config;         // a config.json; empty: the small model
-  std::string tokenizer;      // a folder or file; empty: learned from the data
-  int64_t vocab_size = 4096;  // of a learned vocabulary, where no config says it
-  int64_t seq_len = 128;
-  bool pack = true;
   double mlm_prob = 0.15;
   double label_sigmas = 6.0;
-  double dropout = -1.0;    // in place of both rates of the config; negative: as they are
-  std::string freeze;       // globs of parameters that stay as they are, separated by commas
-  std::string resume_from;  // checkpoint whose config and tokenizer are those of the run
+  double dropout = -1.0;  // in place of both rates of the config; negative: as they are
 };
 
-/// The architecture: of the checkpoint, of options.config, or the small one for `vocabulary`
+/// The architecture: of a config.json, of the checkpoint, or the small one for `vocabulary`
 /// tokens, with options.dropout. Throws `user` when a row is longer than its positions, `data` when
 /// its embedding has fewer rows than there are tokens.
 models::BertConfig bert_config(const BertOptions& options, int64_t vocabulary);

@@ -2,40 +2,13 @@
 #include "espalier/train/bert_steps.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "espalier/base/error.h"
-#include "espalier/base/glob.h"
-#include "espalier/base/text.h"
+#include "espalier/train/text_steps.h"
 
 namespace espalier::train {
 
 using models::BertForMaskedLm;
-
-BertForMaskedLm bert_model(const models::BertConfig& config, const std::string& freeze) {
-  BertForMaskedLm model(config);
-  std::istringstream patterns(freeze);
-  for (std::string pattern; std::getline(patterns, pattern, ',');) {
-    const Glob glob(pattern);
-    bool hit = false;
-    nn::for_each_param(model, [&](std::string_view path, nn::Param& p) {
-      if (!glob.matches(path)) return;
-      p.trainable = false;
-      hit = true;
-    });
-    if (hit) continue;
-    fail(ErrorKind::user, "train", "--freeze {} matches no parameter{}", pattern,
-         nearest_hint(pattern, nn::param_paths(model)));
-  }
-  return model;
-}
-
-Optimizer bert_optimizer(const RunOptions& options) {
-  // Vectors are biases, and weights and biases of LayerNorms.
-  const DecayMask mask{
-      .except = {}, .only = [](std::string_view, const Shape& shape) { return shape.rank() >= 2; }};
-  return make_optimizer(options.optimizer, options.steps, mask);
-}
 
 BertLabelled bert_labelled(const BertForMaskedLm& model, const BertShape& shape,
                            const Trace& trace) {
@@ -57,12 +30,12 @@ models::BertLoss bert_batch_loss(const BertForMaskedLm& model, const BertShape& 
 
 Step bert_train_step(const BertOptions& options, const models::BertConfig& config,
                      const BertShape& shape) {
-  return make_train_step(bert_model(config, options.freeze),
+  return make_train_step(with_frozen(BertForMaskedLm(config), options.freeze),
                          [&](const BertForMaskedLm& model, const Trace& trace) {
                            const models::BertLoss loss = bert_batch_loss(model, shape, trace);
                            return Loss::mean_over(loss.sum, loss.count);
                          },
-                         bert_optimizer(options),
+                         text_optimizer(options),
                          {.compile = options.compile, .accumulate = options.accumulate});
 }
 

@@ -13,13 +13,6 @@
 
 namespace espalier::train {
 
-/// The model with parameters that match a glob of `freeze` (separated by commas) not trainable.
-/// Throws `user` with the nearest path when a glob matches none.
-models::BertForMaskedLm bert_model(const models::BertConfig& config, const std::string& freeze);
-
-/// AdamW without decay of biases and LayerNorms, or as options.optimizer says.
-Optimizer bert_optimizer(const RunOptions& options);
-
 struct BertLabelled {
   Tensor logits;  // [label_room, vocab]
   Tensor labels;  // [label_room]

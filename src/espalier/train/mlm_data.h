@@ -3,18 +3,15 @@
 // be guessed; of these 80 % are masked, 10 % replaced by a random ordinary token, 10 % left as they
 // are.
 //
-// Row number g of a run, counted through all epochs, and what is masked in it are functions of the
-// seed, g and the place in the row. So a resumed run needs g only, and neither the number of
-// workers nor the cut into batches changes what is trained on: a worker takes its share of the
-// numbers.
+// What is masked in a row is a function of the seed, the row's number and the place, as the row
+// itself is: see packed_rows.h.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "espalier/text/tokenizer.h"
-#include "espalier/train/checkpoint.h"
-#include "espalier/train/mlm_rows.h"
+#include "espalier/train/packed_rows.h"
 
 namespace espalier::train {
 
@@ -36,15 +33,9 @@ struct MlmOptions {
   double label_sigmas = 6.0;
 };
 
-inline constexpr int32_t kNoLabel = -100;
-
-/// B rows of T places, and a list of the labelled places with room for `capacity` of them.
-struct MlmBatch {
-  int64_t rows = 0, seq_len = 0;
-  std::vector<int32_t> input_ids;  // [B, T]; padding: the id of [PAD]
-  std::vector<int32_t> segments;   // [B, T]; 1, 2, ... within a row, 0 on padding
-  std::vector<int32_t> positions;  // [B, T]; from 0 in each segment, 0 on padding
-  std::vector<int32_t> labels;     // [B, T]; the token to be guessed, else kNoLabel
+/// Masked rows, and a list of the labelled places with room for `capacity` of them.
+struct MlmBatch : TokenRows {
+  std::vector<int32_t> labels;  // [B, T]; the token to be guessed, else kNoLabel
   int64_t label_count = 0;
   std::vector<int32_t> label_index;  // [capacity]; b * T + t, ascending; 0 beyond label_count
   std::vector<int32_t> label_ids;    // [capacity]; kNoLabel beyond label_count
@@ -53,13 +44,12 @@ struct MlmBatch {
 
 class MlmData {
  public:
-  /// Rows of documents [first, last), which the object copies a reference to, not the tokens.
-  /// `user` error when mlm_prob is outside of (0, 1].
+  /// Rows of documents [first, last). `user` error when mlm_prob is outside of (0, 1].
   MlmData(const TokenDocuments& documents, int64_t first, int64_t last, MlmVocabulary vocabulary,
           const MlmOptions& options);
 
   int64_t rows_per_epoch() const { return rows_.size(); }
-  const MlmRows& rows() const { return rows_; }
+  const PackedRows& rows() const { return rows_; }
 
   /// Fills `batch` with rows [first, first + count) of the run. When there are more labels than the
   /// batch has room for, its capacity grows to the next bucket: none is dropped.
@@ -71,15 +61,14 @@ class MlmData {
   /// The smallest of usual_capacity(rows), 1.25 times that, and so on, that holds `labels`.
   int64_t capacity_for(int64_t rows, int64_t labels) const;
 
-  /// What a checkpoint keeps: the next row, and what it must agree in to mean the same row.
+  /// See PackedRows::section.
   CheckpointSection section(int64_t next_row) const;
 
  private:
-  void fill_row(int64_t number, int64_t at, MlmBatch& batch) const;
-  TokenDocuments documents_;
+  void mask_row(int64_t number, int64_t at, MlmBatch& batch) const;
   MlmVocabulary vocabulary_;
   MlmOptions options_;
-  MlmRows rows_;
+  PackedRows rows_;
 };
 
 /// The rows of one worker: of every batch of `batch` rows the run takes, worker `rank` of `workers`
@@ -90,9 +79,5 @@ struct WorkerShare {
   int64_t first(int64_t steps) const { return steps * batch + offset; }
   int64_t batch, rows, offset;
 };
-
-/// The number of documents to train on when the last `holdout` (in [0, 1)) of the tokens are kept
-/// apart, in whole documents; at least one document stays on each side unless holdout is 0.
-int64_t documents_to_train(const TokenDocuments& documents, double holdout);
 
 }  // namespace espalier::train

@@ -108,6 +108,8 @@ class Step {
   const ir::Graph& graph() const { return graph_; }
   const std::vector<StateSlot>& slots() const { return slots_; }
   const CompileOptions& options() const { return options_; }
+  /// What follows the parts of a batch; null without accumulation.
+  const ir::Graph* update() const { return accumulation_ ? &accumulation_->update : nullptr; }
   /// How many parts a batch is cut into; batch inputs hold that many in a row.
   int64_t parts() const { return accumulation_ ? accumulation_->parts : 1; }
 
