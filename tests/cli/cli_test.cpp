@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "espalier/ir/graph.h"
 #include "tests/support/expect_ran.h"
+#include "tests/support/program.h"
 
 namespace espalier::test {
 namespace {
@@ -59,15 +63,62 @@ TEST(Flags, ValuesAreChecked) {
   expect_error(run(tiny({"--schedule", "cosin"})), 2, {"--schedule cosin", "nearest: cosine"});
   expect_error(run(tiny({"--backend", "gpu"})), 2, {"gpu"});
   expect_error(run(tiny({"--disable-pass", "fussion"})), 2, {"fussion"});
+  expect_error(run(tiny({"--seed", "-1"})), 2, {"--seed: -1 must not be negative"});
+  expect_error(run(tiny({"--compile", "2"})), 2, {"--compile: 2 is neither 0 nor 1"});
+  expect_error(run(tiny({"--optimizer", "adamw", "--weight-decay", "-1"})), 2,
+               {"--weight-decay -1 must not be negative"});
+  expect_error(run(tiny({"--threads", "5000"})), 2, {"--threads 5000 is outside 0 to 4096"});
+  expect_error(run(tiny({"--schedule", "linear", "--warmup", "4"})), 2,
+               {"--warmup 4 must be less than --steps 4, where the linear schedule ends"});
+  expect_error(run(tiny({"--remat", "layers.0.mlp,layers.7.mlp"})), 2,
+               {"\"layers.7.mlp\" matches none of the ", "nearest: layers.0.mlp"});
+  expect_error(run({"eval", "run", "--batch", "0"}), 2, {"--batch-size 0 must be positive"});
+  expect_error(run({"eval", "run", "--max-bytes", "-1"}), 2, {"--max-bytes -1 not negative"});
+  expect_error(run({"peak", "--threads", "-1"}), 2, {"--threads -1 is outside 0 to 4096"});
+  expect_error(run({"peak", "--seconds", "0"}), 2, {"--seconds 0 must be positive"});
 }
 
 TEST(Flags, HelpShowsExamplesAndTheVersionIsPlain) {
-  for (const char* command : {"generate", "eval", "check"}) {
-    const Ran ran = run({command, "--help"});
+  const std::vector<std::vector<std::string>> commands{{"train"},
+                                                       {"train", "byte-lm"},
+                                                       {"train", "bert"},
+                                                       {"generate"},
+                                                       {"eval"},
+                                                       {"dump"},
+                                                       {"dump", "byte-lm"},
+                                                       {"dump", "bert"},
+                                                       {"check"},
+                                                       {"convert"},
+                                                       {"curves"},
+                                                       {"tokenize"},
+                                                       {"vocab"},
+                                                       {"bench"},
+                                                       {"bench", "byte-lm"},
+                                                       {"bench", "bert"},
+                                                       {"bench", "plans"},
+                                                       {"bench", "init"},
+                                                       {"bench", "step-overhead"},
+                                                       {"bench", "tokenizer"},
+                                                       {"peak"},
+                                                       {"plan"},
+                                                       {"extract"},
+                                                       {"verify"},
+                                                       {"init"}};
+  for (const std::vector<std::string>& command : commands) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back("--help");
+    const Ran ran = run(arguments);
     EXPECT_EQ(ran.code, 0) << ran.err;
-    EXPECT_NE(ran.out.find("Example"), std::string::npos) << ran.out;
+    std::string name = "espalier";
+    for (const std::string& part : command) name += " " + part;
+    EXPECT_NE(ran.out.find("Usage: " + name + " ["), std::string::npos) << ran.out;
+    const size_t examples = ran.out.find("Example");
+    ASSERT_NE(examples, std::string::npos) << ran.out;
+    EXPECT_NE(ran.out.find(name, examples), std::string::npos) << "no example of itself: " << name;
   }
-  EXPECT_NE(run({"train", "byte-lm", "--help"}).out.find("--resume"), std::string::npos);
+  const std::string help = run({"train", "byte-lm", "--help"}).out;
+  EXPECT_NE(help.find("--resume"), std::string::npos);
+  EXPECT_NE(help.find("--steps INT=5000"), std::string::npos) << "defaults are shown";
   EXPECT_EQ(run({"--version"}).out.rfind("espalier 0.", 0), 0u);
 }
 
@@ -85,6 +136,19 @@ TEST(Data, MissingEmptyAndShortFiles) {
   expect_error(run(tiny({"--data", folder / "empty"})), 3, {"empty"});
   expect_error(run(tiny({"--data", folder / "short"})), 3, {"20 bytes are too few", "32"});
   expect_error(run(tiny({"--data", folder.path().string()})), 2, {"folder"});
+}
+
+TEST(Data, NamesMayBeAnyBytes) {
+  Folder folder;
+  const std::string data = folder / "data\xff", dir = folder / "run\xff";
+  write(data, 500);
+  const Ran ran = run(tiny({"--data", data, "--save-dir", dir}));
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Ran eval = run({"eval", dir, "--data", data, "--json"});
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  EXPECT_NE(nlohmann::json::parse(eval.out).at("data").get<std::string>().find("data\uFFFD"),
+            std::string::npos)
+      << eval.out;
 }
 
 TEST(Train, WithoutAFolderWritesNothing) {
@@ -175,6 +239,38 @@ TEST(Resume, OtherSettingsAreNamed) {
   EXPECT_NE(ran.out.find("from here on, lr is 0.001"), std::string::npos) << ran.out;
 }
 
+/// Stopped before its first checkpoint: run.json says how it was begun.
+TEST(Resume, ARunWithoutACheckpointStartsAgainAsItWasBegun) {
+  Folder folder;
+  const std::string dir = folder / "run";
+  const auto begin = [&] {
+    ASSERT_EQ(run(tiny({"--save-dir", dir, "--seed", "3", "--remat", "layers.0.mlp"})).code, 0);
+    fs::remove_all(fs::path(dir) / "step-00000004");
+  };
+  begin();
+  const std::string whole = folder / "whole";
+  ASSERT_EQ(run(tiny({"--save-dir", whole, "--seed", "3", "--remat", "layers.0.mlp"})).code, 0);
+  const std::vector<std::string> resume{"train", "byte-lm",       "--resume", "--save-dir",
+                                        dir,     "--peak-gflops", "100"};
+  const Ran ran = run(resume);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("ended before its first checkpoint"), std::string::npos) << ran.out;
+  for (const char* file : {"run.json", "step-00000004/model.safetensors"}) {
+    EXPECT_EQ(read_file(fs::path(dir) / file), read_file(fs::path(whole) / file)) << file;
+  }
+  begin();
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), resume.begin(), resume.end());
+    return run(more);
+  };
+  expect_error(with({"--num-layer", "2"}), 2, {"num_layer is 1", "2 now"});
+  expect_error(with({"--seed", "4"}), 2, {"seed is 3", "4 now"});
+  expect_error(run({"train", "bert", "--resume", "--save-dir", dir}), 2,
+               {"the kind byte-lm where bert is needed"});
+  std::ofstream(fs::path(dir) / "run.json") << "{\"version\": 1}";
+  expect_error(run(resume), 3, {"the file.version is not a string", "run.json"});
+}
+
 TEST(Runs, MissingAndDamagedOnes) {
   Folder folder;
   expect_error(run({"generate", folder / "none"}), 2, {"no folder", "--save-dir"});
@@ -193,6 +289,34 @@ TEST(Dump, UnknownStagesNameTheNearest) {
   const Ran ran = run({"dump", "byte-lm", "--list"});
   EXPECT_NE(ran.out.find("traced\n"), std::string::npos);
   EXPECT_NE(ran.out.find("program\n"), std::string::npos);
+  expect_error(
+      run({"dump", "bert", "--config", "bert-1l-64h", "--stage", "fused", "--mesh", "data=2"}), 2,
+      {"--mesh, --rule, --plan and --preset", "--stage fused is of one device"});
+  expect_error(run({"dump", "bert", "--config", "bert-1l-64h", "--labels", "0"}), 2,
+               {"--labels 0 must be positive"});
+}
+
+TEST(Dump, EveryStageOfEveryModelParsesBack) {
+  std::istringstream stages(run({"dump", "byte-lm", "--list"}).out);
+  std::map<std::string, std::set<std::string>> texts;
+  for (std::string stage; std::getline(stages, stage);) {
+    if (stage == "partition") continue;
+    for (const std::string& model : {"byte-lm", "bert"}) {
+      std::vector<std::string> arguments{"dump", model, "--stage", stage, "--dtype", "bfloat16"};
+      const std::vector<std::string> sizes =
+          model == "bert" ? std::vector<std::string>{"--config", "bert-1l-64h", "--batch",  "2",
+                                                     "--seq",    "8",           "--labels", "4"}
+                          : std::vector<std::string>{"--num-layer", "1", "--batch", "2"};
+      arguments.insert(arguments.end(), sizes.begin(), sizes.end());
+      const Ran ran = run(arguments);
+      ASSERT_EQ(ran.code, 0) << model << " " << stage << ran.err;
+      texts[model].insert(ran.out);
+      if (stage == "program") continue;
+      EXPECT_EQ(ir::print(ir::parse(ran.out)) + "\n", ran.out) << model << " " << stage;
+    }
+  }
+  // Passes that find nothing to do leave the text as it is.
+  for (const auto& [model, seen] : texts) EXPECT_GT(seen.size(), 8u) << model;
 }
 
 TEST(Dump, PartitionIsTheStepOfOneDeviceOfAMesh) {
@@ -217,7 +341,19 @@ TEST(Check, ComparesWithAReference) {
   const Ran ran = run({"check", golden, "--backend", "interp", "--json"});
   EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
   EXPECT_NE(ran.out.find("\"check\":\"logits\""), std::string::npos);
-  expect_error(run({"check", "/no/such/folder"}), 3, {"/no/such/folder"});
+  expect_error(run({"check", "/no/such/folder"}), 2, {"/no/such/folder"});
+
+  // Another learning rate than the reference's: the steps differ, logits and gradients do not.
+  Folder folder;
+  for (const auto& file : fs::directory_iterator(golden)) fs::copy(file, folder.path());
+  auto expected = nlohmann::json::parse(read_file(folder / "expected.json"));
+  expected["optimizer"]["lr"] = 0.002;
+  std::ofstream(folder / "expected.json") << expected;
+  const Ran differs = run({"check", folder.path().string(), "--backend", "interp"});
+  EXPECT_EQ(differs.code, 1) << differs.err;
+  EXPECT_NE(differs.out.find("ok    logits "), std::string::npos) << differs.out;
+  EXPECT_NE(differs.out.find("FAIL  after.decoder.weight "), std::string::npos) << differs.out;
+  EXPECT_NE(differs.out.find("byte_lm differs: "), std::string::npos) << differs.out;
 }
 
 TEST(Bench, PrintsTheKeysThatScriptsRead) {

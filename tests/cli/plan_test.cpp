@@ -83,8 +83,16 @@ TEST(PlanCommand, ErrorsHaveTheirCodes) {
   expect_error(run({"plan", "bert-base", "--mesh", "data=8", "--devices", "4"}), 2,
                {"the mesh data=8 needs 8 devices, there are 4"});
   expect_error(run({"plan", "--rank", "0"}), 2, {"--rank and --save go together"});
+  expect_error(run({"plan", "--batch", "0"}), 2, {"--batch 0 must be positive"});
+  expect_error(run({"plan", "--moments", "-1"}), 2, {"--moments -1 not negative"});
+  expect_error(run({"plan", "--labelled", "3"}), 2, {"--labelled 3 is outside [0, 1]"});
+  expect_error(run({"plan", "--sweep", "-2"}), 2, {"--sweep -2 must not be negative"});
+  expect_error(run({"plan", "--sweep", "8", "--mesh", "data=2"}), 2,
+               {"--sweep tries meshes of its own", "leave out --mesh"});
+  expect_error(run({"plan", "--mesh", "data=2", "--html", "/nowhere/plan.html"}), 2,
+               {"cannot create the file", "at /nowhere/plan.html"});
   expect_error(run({"plan", "bert-base", "--device", "h10"}), 2, {"nearest: h100"});
-  expect_error(run({"plan", "bert-base", "--plan", "/nowhere.toml"}), 3,
+  expect_error(run({"plan", "bert-base", "--plan", "/nowhere.toml"}), 2,
                {"cannot read the plan file /nowhere.toml"});
   expect_error(run({"plan", "bert-base", "--mesh", "model=2", "--rule", "*.LayerNorm=freez"}), 2,
                {"no transform is called \"freez\"; nearest: freeze"});

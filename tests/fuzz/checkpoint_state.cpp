@@ -10,6 +10,14 @@
 namespace {
 using namespace espalier;
 
+void read_run_file(std::string_view text) {
+  fuzz::refuse_or_read([&] {
+    const std::string printed = train::print_run_file(train::parse_run_file(text, "input"));
+    const auto again = train::parse_run_file(printed, "printed");
+    fuzz::require(train::print_run_file(again) == printed, "printing is stable");
+  });
+}
+
 void read(std::string_view text) {
   fuzz::refuse_or_read([&] {
     const auto state = train::parse_checkpoint_state(text, "input");
@@ -24,6 +32,7 @@ void read(std::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = fuzz::as_text(data, size);
   read(text);
+  read_run_file(text);
   // Nobody guesses a checksum: the same text as the content of a file whose checksum is right.
   const auto content = nlohmann::json::parse(text, nullptr, false);
   const bool shallow = std::count(text.begin(), text.end(), '[') < 100 &&

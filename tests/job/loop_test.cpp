@@ -8,6 +8,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/nn/linear.h"
+#include "espalier/train/benchmark_loop.h"
 
 namespace espalier::train {
 namespace {
@@ -69,6 +70,40 @@ TEST_F(TrainLoop, CallsBackWhenItShould) {
   EXPECT_NEAR(records_[3].learning_rate, 0.1, 1e-6);
   EXPECT_EQ(result.loss, records_[9].loss);
   EXPECT_FALSE(result.profile.empty() && !result.events.empty());
+}
+
+TEST_F(TrainLoop, TheBenchmarkLoopTimesStepsAndBatches) {
+  make(false);
+  const auto feed = [this](Step& step, int64_t i) {
+    batches_.push_back(i);
+    x_.assign(4, 1.0f);
+    step.set_batch("x", x_.data());
+  };
+  const BenchmarkResult r =
+      benchmark_loop(*step_, feed, {.steps = 5, .warmup = 2, .flops = 3e9, .profile = true});
+  EXPECT_EQ(batches_, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(step_->steps_done(), 7);
+  ASSERT_EQ(r.seconds.size(), 5u);
+  double sum = 0.0, squares = 0.0;
+  for (double s : r.seconds) sum += s;
+  for (double s : r.seconds) squares += (s - sum / 5) * (s - sum / 5);
+  EXPECT_GT(r.median, 0.0);
+  EXPECT_EQ(r.median, median(r.seconds));
+  EXPECT_NEAR(r.mean, sum / 5, 1e-15);
+  EXPECT_NEAR(r.deviation, std::sqrt(squares / 5), 1e-12);
+  EXPECT_GT(r.batch_seconds, 0.0);
+  EXPECT_LT(r.steps_per_second, 5.0 / sum) << "batches count too";
+  EXPECT_NEAR(r.gflops, 3.0 / r.median, 1e-6 / r.median);
+  EXPECT_EQ(r.loss_first, 1.0);
+  EXPECT_LT(r.loss_last, r.loss_first);
+  EXPECT_EQ(median({3, 1, 2}), 2.0);
+  EXPECT_EQ(median({4, 1, 2, 3}), 2.5);
+  try {
+    benchmark_loop(*step_, feed, {.steps = 0});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("--steps 0 must be positive"), std::string::npos);
+  }
 }
 
 TEST_F(TrainLoop, ContinuesFromTheStateOfTheStep) {

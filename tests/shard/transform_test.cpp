@@ -118,6 +118,9 @@ TEST(PlanFile, ErrorsNameFileAndLine) {
               HasSubstr("\"match\" must be a string at p.toml:2"));
   EXPECT_THAT(error("[[rule]]\nmatch = 'a'\napply = 'freez'"),
               HasSubstr("no transform is called \"freez\"; nearest: freeze (at p.toml:3)"));
+  EXPECT_THAT(error("[[rule]]\nmatch = '*.[a'\napply = 'freeze'"),
+              HasSubstr("of pattern \"*.[a\" is never closed; write \"[[]\" for the character "
+                        "itself (at p.toml:2)"));
   EXPECT_THAT(error("[[rule]]\nmatch = 'a'\napply = 'freeze'\noptional = 1"),
               HasSubstr("\"optional\" must be true or false at p.toml:4"));
   EXPECT_THAT(error("rule = 3"),

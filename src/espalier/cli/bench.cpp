@@ -37,7 +37,7 @@ int run(State& state) {
         fmt::print("{}\n", state.json ? train::bench_json(result) : train::bench_line(result));
         std::fflush(stdout);
       });
-  if (state.table) fmt::print("\n{}", train::bench_tables(results, peers));
+  if (state.table && !state.json) fmt::print("\n{}", train::bench_tables(results, peers));
   return 0;
 }
 
@@ -62,6 +62,7 @@ void add_bench_plans(Program& program, CLI::App& bench) {
   app->add_option("--module-opt-limit", state->options.module_opt_limit,
                   "make the state of models of at most this many parameters");
   app->add_flag("--json", state->json, "one JSON object a line");
+  app->footer("Example:\n  espalier bench plans --module-opt-limit 0");
   app->callback([&program, state] { program.action = [state] { return run_plans(*state); }; });
 }
 
@@ -94,6 +95,10 @@ void add_bench(Program& program) {
   add_bench_init(program, *bench);
   add_bench_overhead(program, *bench);
   add_bench_tokenizer(program, *bench);
+  bench->footer(
+      "Examples:\n"
+      "  espalier bench byte-lm --dtype bfloat16\n"
+      "  espalier bench bert --dropout 0.1 --json");
 }
 
 }  // namespace espalier::cli

@@ -20,6 +20,7 @@ void add_bench_init(Program& program, CLI::App& bench) {
   app->add_option("--values", state->options.values, "values of the tensor that is filled");
   app->add_option("--repeats", state->options.repeats, "the median counts");
   app->add_flag("--json", state->json, "one JSON object");
+  app->footer("Example:\n  espalier bench init --values 10000000 --repeats 9");
   app->callback([&program, state] {
     program.action = [state] {
       const auto result = train::bench_init(state->options);

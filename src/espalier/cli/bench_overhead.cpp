@@ -40,6 +40,7 @@ void add_bench_overhead(Program& program, CLI::App& bench) {
   app->add_option("--pairs", state->options.pairs, "timed runs of each of two equal steps");
   app->add_option("--threads", state->options.threads, "0: as many as there are processors");
   app->add_flag("--json", state->json, "one JSON object a line");
+  app->footer("Example:\n  espalier bench step-overhead --steps 20 --pairs 10");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
 }
 

@@ -23,7 +23,8 @@ void add_bench_tokenizer(Program& program, CLI::App& bench) {
   app->add_option("--rounds", state->options.rounds, "timed passes; the median counts");
   app->add_flag("--json", state->json, "one JSON object");
   app->footer(
-      "bench/peers/tokenizers_bench.py measures the library `tokenizers` in turns with it.");
+      "bench/peers/tokenizers_bench.py measures the library `tokenizers` in turns with it.\n"
+      "Example:\n  espalier bench tokenizer --tokenizer model --data text.txt");
   app->callback([&program, state] {
     program.action = [state] {
       const auto result = train::bench_tokenizer(state->options);

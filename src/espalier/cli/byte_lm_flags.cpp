@@ -86,11 +86,14 @@ void CompileFlags::add_to(CLI::App& app, CompileOptions& o) {
   app.add_option("--disable-pass", o.disabled_passes, "passes to leave out")->group(how);
 }
 
-void CompileFlags::from(const CompileOptions& o) { dtype = long_name(o.compute_dtype); }
+void CompileFlags::from(const CompileOptions& o) {
+  dtype = long_name(o.compute_dtype);
+  remat = fmt::format("{}", fmt::join(o.remat, ","));
+}
 
 void CompileFlags::take(CompileOptions& o) const {
   o.compute_dtype = train::parse_compute_dtype(dtype);
-  o.remat = train::glob_list(remat);
+  o.remat = train::split_list(remat);
 }
 
 void add_machine_flags(CLI::App& app, CompileOptions& o) {

@@ -61,6 +61,16 @@ void check_extras(CLI::App& app) {
                  full_name(command));
 }
 
+/// CLI11 would wrap -1 around to a large number, and take any number but 0 for a yes.
+std::string wrong_value(const CLI::Option& option, const std::string& value) {
+  if (option.get_type_name() == "UINT" && value.starts_with('-')) {
+    return value + " must not be negative";
+  }
+  static const std::vector<std::string> kSwitch{"0", "1", "false", "true"};
+  const bool known = std::find(kSwitch.begin(), kSwitch.end(), value) != kSwitch.end();
+  return option.get_type_name() == "BOOLEAN" && !known ? value + " is neither 0 nor 1" : "";
+}
+
 /// Extras are ours to report, and the last of several values counts, so that scripts can append.
 void relax(CLI::App& app) {
   app.allow_extras();
@@ -68,6 +78,7 @@ void relax(CLI::App& app) {
     if (option->get_expected_max() == 1) {
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     }
+    option->check([option](const std::string& value) { return wrong_value(*option, value); });
   }
   for (CLI::App* sub : app.get_subcommands({})) relax(*sub);
 }
@@ -86,20 +97,20 @@ std::vector<std::string> normalize_flags(const std::vector<std::string>& argumen
   return result;
 }
 
+void prepare(Program& program) {
+  program.app.set_version_flag("--version", std::string(version()));
+  program.app.get_formatter()->column_width(34);
+  relax(program.app);
+}
+
 std::optional<int> parse(Program& program) {
   CLI::App& app = program.app;
-  app.set_version_flag("--version", std::string(version()));
-  app.get_formatter()->column_width(34);
-  relax(app);
   // CLI11 takes the arguments from the back.
   std::vector<std::string> reversed(program.arguments.rbegin(), program.arguments.rend());
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    std::cout << innermost(app).help();
-    return 0;
-  } catch (const CLI::CallForAllHelp&) {
-    std::cout << innermost(app).help();
+    std::cout << app.help();  // of the innermost subcommand, with its full name
     return 0;
   } catch (const CLI::CallForVersion&) {
     std::cout << "espalier " << version() << "\n";

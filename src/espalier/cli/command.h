@@ -48,6 +48,8 @@ void add_bench_overhead(Program& program, CLI::App& bench);
 /// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
 std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);
 
+/// Once, when all subcommands are there.
+void prepare(Program& program);
 /// Parses; throws Error (user) with the nearest flag or subcommand. Returns an exit code when the
 /// arguments asked for help or the version only.
 std::optional<int> parse(Program& program);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <numbers>
 
+#include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
 #include "espalier/cli/run_flags.h"
@@ -32,9 +33,9 @@ struct State {
 /// What was measured, and on what.
 nlohmann::ordered_json head(const train::LoadedCheckpoint& loaded, const std::string& data) {
   return {{"eval", train::job_of(loaded)},
-          {"checkpoint", loaded.folder.string()},
+          {"checkpoint", valid_utf8(loaded.folder.string())},
           {"step", loaded.checkpoint.step},
-          {"data", data}};
+          {"data", valid_utf8(data)}};
 }
 
 int run_byte_lm(State& state, const train::LoadedCheckpoint& loaded, const train::ByteData& data) {
@@ -104,6 +105,9 @@ int run_qwen2(State& state, const train::LoadedCheckpoint& loaded, const train::
 }
 
 int run(State& state) {
+  ESPALIER_CHECK(state.batch_size > 0 && state.max_bytes >= 0, ErrorKind::user, "eval",
+                 "--batch-size {} must be positive, --max-bytes {} not negative", state.batch_size,
+                 state.max_bytes);
   const train::LoadedCheckpoint loaded = state.flags.open();
   const train::ByteData data = train::ByteData::open(state.data);
   const std::string job = train::job_of(loaded);
@@ -120,8 +124,7 @@ void add_eval(Program& program) {
   state->flags.add_to(*app);
   app->add_option("--data", state->data,
                   "a file of bytes (byte-lm), text or .jsonl (bert, qwen2), or builtin");
-  app->add_option("--batch-size,--batch", state->batch_size, "windows or rows at once")
-      ->check(CLI::PositiveNumber);
+  app->add_option("--batch-size,--batch", state->batch_size, "windows or rows at once");
   app->add_option("--max-bytes", state->max_bytes, "stop after this many; 0: the whole file");
   app->add_flag("--json", state->json, "one JSON object");
   app->footer("Example:\n  espalier eval run --data enwik8 --max-bytes 1000000");

@@ -33,13 +33,7 @@ int main(int argc, char** argv) {
   try {
     cli::Program program;
     program.arguments = cli::normalize_flags({argv + 1, argv + argc});
-    program.app.footer(
-        "Examples:\n"
-        "  espalier train byte-lm --data builtin --num-layer 2 --save-dir run\n"
-        "  espalier generate run --prompt 'int main'\n"
-        "  espalier bench byte-lm --dtype bfloat16\n\n"
-        "Exit codes: 0 done, 1 a check failed, 2 wrong use, 3 bad data,\n"
-        "4 not supported, 5 device, 70 defect, 130/143 stopped by a signal.");
+    program.app.option_defaults()->always_capture_default();
     cli::add_train(program);
     cli::add_generate(program);
     cli::add_eval(program);
@@ -57,6 +51,15 @@ int main(int argc, char** argv) {
     cli::add_init(program);
     cli::add_inspect(program);
     cli::add_export(program);
+    // After the subcommands, which would take it over.
+    program.app.footer(
+        "Examples:\n"
+        "  espalier train byte-lm --data builtin --num-layer 2 --save-dir run\n"
+        "  espalier generate run --prompt 'int main'\n"
+        "  espalier bench byte-lm --dtype bfloat16\n\n"
+        "Exit codes: 0 done, 1 a check failed, 2 wrong use, 3 bad data,\n"
+        "4 not supported, 5 device, 70 defect, 130/143 stopped by a signal.");
+    cli::prepare(program);
     if (const auto done = cli::parse(program)) return *done;
     const int code = program.action();
     return cli::stop_signal() != 0 ? 128 + cli::stop_signal() : code;

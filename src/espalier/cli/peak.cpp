@@ -78,6 +78,7 @@ void add_peak(Program& program) {
   app->add_option("--seconds", state->options.seconds, "of each measurement");
   app->add_option("--disk-folder", state->options.disk_folder, "empty: the disk is not measured");
   app->add_flag("--json", state->json, "one JSON object");
+  app->footer("Example:\n  espalier peak --seconds 2 --disk-folder /tmp");
   app->callback([&program, state] { program.action = [state] { return run(*state); }; });
 }
 

@@ -53,7 +53,12 @@ int run(State& s) {
     return 0;
   }
   take(s);
+  ESPALIER_CHECK(s.sweep >= 0, ErrorKind::user, "plan", "--sweep {} must not be negative", s.sweep);
   if (s.sweep > 0) {
+    ESPALIER_CHECK(s.plan.mesh.empty() && s.html.empty() && s.save.empty() && s.rank < 0,
+                   ErrorKind::user, "plan",
+                   "--sweep tries meshes of its own and prints a table; leave out --mesh, --html, "
+                   "--rank and --save");
     const auto rows = train::sweep(s.options, s.sweep);
     fmt::print("{}\n", s.json ? train::sweep_json(rows) : train::sweep_text(rows, s.options));
     return 0;
@@ -84,11 +89,12 @@ void add_plan(Program& program) {
   app->add_option("--dtype", s->dtype, "of products and activations");
   app->add_option("--device", s->device, "cpu, tpu-v5e, a100, h100, h200, or a TOML file");
   app->add_option("--show-device", s->show_device,
-                  "print the device tables and where figures are from");
-  app->add_option("--devices", s->devices, "fail when the mesh needs more than this many");
-  app->add_option("--sweep", s->sweep, "try all meshes of so many devices and rank them");
+                  "NAME or all: print the device tables and where figures are from");
+  app->add_option("--devices", s->devices,
+                  "fail when the mesh needs more than this many; 0: any number");
+  app->add_option("--sweep", s->sweep, "try all meshes of so many devices and rank them; 0: none");
   app->add_option("--html", s->html, "write a picture of the placement");
-  app->add_option("--rank", s->rank, "with --save: make the shards of this device");
+  app->add_option("--rank", s->rank, "with --save: make the shards of this device; -1: none");
   app->add_option("--save", s->save, "safetensors file for them");
   app->add_option("--seed", s->seed, "of initial values");
   app->add_flag("--all", s->all, "a line for each parameter, equal layers not joined");

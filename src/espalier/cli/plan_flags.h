@@ -16,6 +16,7 @@ struct PlanFlags {
   std::vector<std::string> rules;
 
   void add_to(CLI::App& app);
+  bool empty() const { return mesh.empty() && preset.empty() && file.empty() && rules.empty(); }
   /// The preset, then the plans of the file, then the rules as one plan.
   std::vector<shard::PlanText> plans() const;
 };

@@ -55,6 +55,10 @@ void add_train(Program& program) {
   add_train_byte_lm(program, *train);
   add_train_bert(program, *train);
   add_train_qwen2(program, *train);
+  train->footer(
+      "Examples:\n"
+      "  espalier train byte-lm --data enwik9 --save-dir run\n"
+      "  espalier train bert");
 }
 
 }  // namespace espalier::cli

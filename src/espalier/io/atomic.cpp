@@ -34,7 +34,7 @@ fs::path temporary_name(const fs::path& target) {
 AtomicFile::AtomicFile(fs::path target, FileContext context)
     : target_(std::move(target)),
       context_(std::move(context)),
-      out_(OutputFile::create(temporary_name(target_), context_)) {}
+      out_(OutputFile::create(temporary_name(target_), context_, target_)) {}
 
 AtomicFile::~AtomicFile() {
   if (!renamed_) ::unlink(out_.path().c_str());
@@ -67,7 +67,7 @@ AtomicFolder::AtomicFolder(fs::path target, FileContext context)
       context_(std::move(context)),
       temporary_(temporary_name(target_)) {
   if (::mkdir(temporary_.c_str(), 0777) != 0) {
-    fail_errno(errno, context_, "cannot create the folder", temporary_);
+    fail_errno(errno, context_, "cannot create the folder", target_);
   }
 }
 
@@ -77,7 +77,7 @@ AtomicFolder::~AtomicFolder() {
 }
 
 OutputFile AtomicFolder::create(std::string_view name) const {
-  return OutputFile::create(temporary_ / name, context_);
+  return OutputFile::create(temporary_ / name, context_, target_ / name);
 }
 
 void AtomicFolder::commit() {

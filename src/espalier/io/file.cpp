@@ -99,18 +99,21 @@ int FileDescriptor::release() {
   return fd;
 }
 
-OutputFile::OutputFile(fs::path path, FileContext context, int flags)
-    : path_(std::move(path)), context_(std::move(context)) {
+OutputFile::OutputFile(fs::path path, fs::path shown, FileContext context, int flags)
+    : path_(std::move(path)),
+      shown_(shown.empty() ? path_ : std::move(shown)),
+      context_(std::move(context)) {
   fd_ = FileDescriptor(open_retrying(path_, flags));
-  if (!is_open()) fail_errno(errno, context_, "cannot create the file", path_);
+  if (!is_open()) fail_errno(errno, context_, "cannot create the file", shown_);
 }
 
-OutputFile OutputFile::create(fs::path path, FileContext context) {
-  return OutputFile(std::move(path), std::move(context), O_WRONLY | O_CREAT | O_EXCL);
+OutputFile OutputFile::create(fs::path path, FileContext context, fs::path shown) {
+  return OutputFile(std::move(path), std::move(shown), std::move(context),
+                    O_WRONLY | O_CREAT | O_EXCL);
 }
 
 OutputFile OutputFile::append(fs::path path, FileContext context) {
-  return OutputFile(std::move(path), std::move(context), O_WRONLY | O_CREAT | O_APPEND);
+  return OutputFile(std::move(path), {}, std::move(context), O_WRONLY | O_CREAT | O_APPEND);
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {
@@ -127,7 +130,7 @@ void OutputFile::write(std::span<const std::byte> bytes) {
                  fmt::format("cannot write {} ({} of them done, {} in the file)",
                              human_bytes(static_cast<int64_t>(total)), total - bytes.size(),
                              human_bytes(written_)),
-                 path_);
+                 shown_);
     }
     const auto count = static_cast<size_t>(done);
     crc_ = espalier::crc32c(piece.first(count), crc_);
@@ -139,9 +142,9 @@ void OutputFile::write(std::span<const std::byte> bytes) {
 void OutputFile::sync_and_close() {
   const std::string doing =
       fmt::format("cannot flush the {} written to the device", human_bytes(written_));
-  if (sync_retrying(fd_.get()) != 0) fail_errno(errno, context_, doing, path_);
+  if (sync_retrying(fd_.get()) != 0) fail_errno(errno, context_, doing, shown_);
   // Linux frees the descriptor even when close is interrupted.
-  if (::close(fd_.release()) != 0 && errno != EINTR) fail_errno(errno, context_, doing, path_);
+  if (::close(fd_.release()) != 0 && errno != EINTR) fail_errno(errno, context_, doing, shown_);
 }
 
 std::shared_ptr<MappedFile> MappedFile::open(const fs::path& path, FileContext context) {

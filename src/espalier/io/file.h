@@ -47,15 +47,17 @@ class FileDescriptor {
 /// the bytes survive the death of the process.
 class OutputFile final : public ByteSink {
  public:
-  /// Creates `path`, which must not exist.
-  static OutputFile create(std::filesystem::path path, FileContext context);
+  /// Creates `path`, which must not exist. Errors call the file `shown`, the name that it will have
+  /// in the end; empty: `path`.
+  static OutputFile create(std::filesystem::path path, FileContext context,
+                           std::filesystem::path shown = {});
   /// Opens `path` (created when missing) so that every write lands at its end.
   static OutputFile append(std::filesystem::path path, FileContext context);
 
   /// Writes everything, through short writes and signals.
   using ByteSink::write;
   void write(std::span<const std::byte> bytes) override;
-  std::string label() const override { return path_.string(); }
+  std::string label() const override { return shown_.string(); }
   /// Bytes written through this object, and their CRC-32C.
   int64_t written() const { return written_; }
   uint32_t crc32c() const { return crc_; }
@@ -65,8 +67,9 @@ class OutputFile final : public ByteSink {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  OutputFile(std::filesystem::path path, FileContext context, int flags);
-  std::filesystem::path path_;
+  OutputFile(std::filesystem::path path, std::filesystem::path shown, FileContext context,
+             int flags);
+  std::filesystem::path path_, shown_;
   FileContext context_;
   FileDescriptor fd_;
   int64_t written_ = 0;

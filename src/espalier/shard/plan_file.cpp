@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "espalier/base/error.h"
+#include "espalier/base/glob.h"
 #include "espalier/base/text.h"
 #include "espalier/shard/transform.h"
 
@@ -83,7 +84,12 @@ class Reader {
         ESPALIER_CHECK(table->contains(required), ErrorKind::data, "plan",
                        "the rule at {} has no \"{}\"", at(*table), required);
       }
-      rule.glob = text(*table->get("match"), "match");
+      const toml::node& match = *table->get("match");
+      rule.glob = text(match, "match");
+      {
+        ESPALIER_CONTEXT("{}", at(match));
+        const Glob checked(rule.glob);
+      }
       const toml::node& apply = *table->get("apply");
       const std::string transform = text(apply, "apply");
       ESPALIER_CONTEXT("{}", at(apply));
@@ -131,7 +137,7 @@ std::vector<PlanText> parse_plans(std::string_view text, std::string_view label)
 
 std::vector<PlanText> read_plan_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  ESPALIER_CHECK(file.good() && !std::filesystem::is_directory(path), ErrorKind::data, "plan",
+  ESPALIER_CHECK(file.good() && !std::filesystem::is_directory(path), ErrorKind::user, "plan",
                  "cannot read the plan file {}", path.string());
   std::stringstream text;
   text << file.rdbuf();

@@ -40,12 +40,6 @@ std::string without_numbers(const std::string& label) {
 
 }  // namespace
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 TemporaryFolder::TemporaryFolder() {
   std::string name = (fs::temp_directory_path() / "espalier-bench-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) {
@@ -63,9 +57,9 @@ TemporaryFolder::~TemporaryFolder() {
 StepTimes bench_step(const std::function<Step(const std::string& cache_dir)>& make,
                      const std::function<void(Step& step, int64_t i)>& feed,
                      const StepBenchOptions& options) {
-  ESPALIER_CHECK(options.steps > 0 && options.warmup >= 0, ErrorKind::user, "bench",
-                 "--steps {} must be positive, --warmup {} not negative", options.steps,
-                 options.warmup);
+  const BenchmarkOptions loop{
+      .steps = options.steps, .warmup = options.warmup, .profile = options.profile};
+  check_benchmark(loop);
   StepTimes times;
   const TemporaryFolder cache;
   std::optional<Step> step;
@@ -86,25 +80,16 @@ StepTimes bench_step(const std::function<Step(const std::string& cache_dir)>& ma
   times.memory_predicted_bytes = step->executable().stats().predicted_bytes;
   step->initialize(options.seed);
 
-  std::vector<double> host;
-  for (int64_t i = 0; i < options.warmup + options.steps; ++i) {
-    feed(*step, i);
-    if (i == options.warmup) step->executable().set_profiling(options.profile);
-    const auto start = Clock::now();
-    step->run();
-    const double spent = seconds_since(start);
-    if (i == 0) times.loss_first = step->loss();
-    if (i < options.warmup) continue;
-    times.seconds.push_back(spent);
-    host.push_back(step->executable().host_seconds_last_run());
-  }
-  times.loss_last = step->loss();
-  times.step_seconds = median(times.seconds);
-  times.host_us_per_step = median(host) * 1e6;
+  BenchmarkResult timed = benchmark_loop(*step, feed, loop);
+  times.seconds = std::move(timed.seconds);
+  times.step_seconds = timed.median;
+  times.host_us_per_step = timed.host_seconds * 1e6;
+  times.loss_first = timed.loss_first;
+  times.loss_last = timed.loss_last;
+  times.profile = std::move(timed.profile);
   const int64_t peak = counted ? peak_resident_bytes() : resident_bytes();
   times.memory_peak_bytes = peak - before;
   times.process_peak_bytes = std::max(peak, peak_before);
-  if (options.profile) times.profile = step->executable().profile();
   return times;
 }
 

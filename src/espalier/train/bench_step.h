@@ -9,11 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "espalier/train/benchmark_loop.h"
 #include "espalier/train/step.h"
 
 namespace espalier::train {
-
-double median(std::vector<double> values);
 
 /// An empty folder, removed at the end.
 class TemporaryFolder {

@@ -6,6 +6,7 @@
 
 #include "espalier/autodiff/grad.h"
 #include "espalier/base/error.h"
+#include "espalier/base/glob.h"
 #include "espalier/passes/pass.h"
 #include "espalier/train/step.h"
 
@@ -127,6 +128,26 @@ struct LossScaling {
   }
 };
 
+/// Throws `user` for a glob of --remat that names no scope of the forward pass.
+void check_remat(const ir::Graph& forward, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return;
+  std::vector<std::string> scopes;
+  for (const ir::Node& node : forward.nodes()) {
+    if (ir::has_trait(node.op, ir::kLeaf) || node.scope.empty()) continue;
+    if (std::find(scopes.begin(), scopes.end(), node.scope) == scopes.end()) {
+      scopes.push_back(node.scope);
+    }
+  }
+  for (const std::string& pattern : patterns) {
+    const Glob glob(pattern);
+    const bool hit = std::any_of(scopes.begin(), scopes.end(),
+                                 [&](const std::string& scope) { return glob.matches(scope); });
+    ESPALIER_CHECK(hit, ErrorKind::user, "remat",
+                   "\"{}\" matches none of the {} scopes of the forward pass{}", pattern,
+                   scopes.size(), glob.nearest_hint(scopes));
+  }
+}
+
 /// Which nodes the value is computed from.
 std::vector<bool> ancestors(const ir::Graph& graph, ir::Value value) {
   std::vector<bool> found(graph.nodes().size(), false);
@@ -151,8 +172,12 @@ std::vector<Gradient> take_gradients(const std::vector<ParamInfo>& params, Exten
     result.push_back({p.path, parameter, {}});
     wrt.push_back(result.back().parameter.value());
   }
+  const auto trainable =
+      std::count_if(params.begin(), params.end(), [](const ParamInfo& p) { return p.trainable; });
+  ESPALIER_CHECK(trainable > 0, ErrorKind::user, "train",
+                 "all {} parameters are frozen, so there is nothing to train", params.size());
   ESPALIER_CHECK(!result.empty(), ErrorKind::user, "train",
-                 "the loss uses none of the {} parameters that can be trained", params.size());
+                 "the loss uses none of the {} parameters that can be trained", trainable);
   const std::vector<ir::Value> gradients = autodiff::gradients(builder, loss.value(), wrt);
   for (size_t i = 0; i < result.size(); ++i) result[i].gradient = {builder, gradients[i]};
   builder.set_scope("");
@@ -294,6 +319,13 @@ NamedTensors named(const Loss& loss) {
   return result;
 }
 
+ir::Graph traced_loss(const TraceLoss& loss) {
+  ir::Builder builder("forward");
+  const Trace start = start_trace(builder, true, 1, nullptr);
+  for (const auto& [name, value] : named(loss(start))) builder.output(name, value.value());
+  return builder.finish();
+}
+
 Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forward,
                   const StepOptions& options) {
   ir::Graph traced = trace(forward, false, options);
@@ -319,6 +351,7 @@ Step train_step(const std::vector<ParamInfo>& params, const TraceLoss& loss_fn,
                  "activations of a batch in {} parts; use accumulate = 1 for hooks",
                  options.accumulate);
   const ir::Graph traced = trace([&](const Trace& t) { return named(loss_fn(t)); }, true, options);
+  check_remat(traced, options.compile.remat);
   ir::Builder builder("train_step");
   Extension graph(traced, builder);
   Results results;

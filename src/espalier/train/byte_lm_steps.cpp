@@ -12,16 +12,19 @@ namespace {
 
 using models::ByteLm;
 
-}  // namespace
-
-Step byte_lm_train_step(const ByteLmOptions& options) {
-  const auto loss = [&](const ByteLm& model, const Trace& trace) -> Loss {
+auto loss_of(const ByteLmOptions& options) {
+  return [&options](const ByteLm& model, const Trace& trace) -> Loss {
     const Tensor bytes =
         trace.batch("bytes", DType::u8, {options.part_size(), options.model.seq_len});
     const Tensor logits = byte_lm_logits(model, options.variant, bytes, trace.context);
     return byte_lm_loss(options.variant, logits, bytes);
   };
-  return make_train_step(ByteLm(options.model), loss, byte_lm_optimizer(options),
+}
+
+}  // namespace
+
+Step byte_lm_train_step(const ByteLmOptions& options) {
+  return make_train_step(ByteLm(options.model), loss_of(options), byte_lm_optimizer(options),
                          {.compile = options.compile, .accumulate = options.accumulate});
 }
 
@@ -45,16 +48,7 @@ Step byte_lm_logits_step(const models::ByteLmConfig& model, models::ByteLmVarian
 }
 
 ir::Graph byte_lm_traced(const ByteLmOptions& options) {
-  ir::Builder builder("forward");
-  ByteLm model(options.model);
-  nn::bind(model, builder);
-  nn::Context context{.training = true};
-  context.rng.seed = {builder, builder.input("seed", {DType::i64, {}}, "state")};
-  context.rng.step = {builder, builder.input("step", {DType::i64, {}}, "state")};
-  const Tensor bytes = models::byte_lm_input(builder, options.batch_size, options.model.seq_len);
-  const Tensor logits = byte_lm_logits(model, options.variant, bytes, context);
-  builder.output("loss", byte_lm_loss(options.variant, logits, bytes).value());
-  return builder.finish();
+  return trace_loss(ByteLm(options.model), loss_of(options));
 }
 
 ByteLmEvaluator::ByteLmEvaluator(const models::ByteLmConfig& model, models::ByteLmVariant variant,

@@ -7,10 +7,18 @@
 #include <span>
 
 #include "espalier/base/error.h"
+#include "espalier/base/text.h"
 #include "espalier/train/check_case.h"
 
 namespace espalier::train {
 namespace {
+
+struct CheckKind {
+  std::string_view model_type;
+  ReadCheckCase* read;
+};
+constexpr CheckKind kKinds[] = {
+    {"byte_lm", read_byte_lm_case}, {"bert", read_bert_case}, {"qwen2", read_qwen2_case}};
 
 constexpr double kExactBound = 1e-9;
 constexpr double kSmallestScale = 1e-3;
@@ -203,14 +211,15 @@ CheckReport check_folder(const std::filesystem::path& folder, const CheckOptions
   const bool own = std::filesystem::exists(folder / "expected.json");
   const CheckSettings settings(folder / (own ? "expected.json" : "config.json"));
   const auto model = settings.get<std::string>("model_type");
-  const bool known = model == "byte_lm" || model == "bert" || model == "qwen2";
-  ESPALIER_CHECK(known, ErrorKind::unsupported, "check",
-                 "{}: there is no check for model_type \"{}\"; nearest: byte_lm, bert, qwen2",
-                 settings.label(), model);
+  std::vector<std::string> known;
+  for (const CheckKind& kind : kKinds) known.emplace_back(kind.model_type);
+  const auto kind = std::find(known.begin(), known.end(), model);
+  ESPALIER_CHECK(kind != known.end(), ErrorKind::unsupported, "check",
+                 "{}: there is no check for model_type \"{}\"{}; there are {}", settings.label(),
+                 model, nearest_hint(model, known), fmt::join(known, ", "));
   const io::SafetensorsFile expected = io::SafetensorsFile::open(folder / "expected.safetensors");
-  const CheckCase c = model == "byte_lm" ? read_byte_lm_case(folder, settings, expected, options)
-                      : model == "bert"  ? read_bert_case(folder, settings, expected)
-                                         : read_qwen2_case(folder, settings, expected);
+  const CheckCase c =
+      kKinds[static_cast<size_t>(kind - known.begin())].read(folder, settings, expected, options);
   return compare(c, expected, options);
 }
 

@@ -66,7 +66,7 @@ CheckResults compute(const BertFolder& c, const CheckParameters& parameters,
 }  // namespace
 
 CheckCase read_bert_case(const std::filesystem::path& folder, const CheckSettings& settings,
-                         const io::SafetensorsFile& expected) {
+                         const io::SafetensorsFile& expected, const CheckOptions&) {
   auto c = std::make_shared<BertFolder>();
   c->config = models::read_bert_config(folder / "config.json");
   c->steps = settings.get<int64_t>("steps");

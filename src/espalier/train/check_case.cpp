@@ -10,7 +10,7 @@ using nlohmann::json;
 
 CheckSettings::CheckSettings(const std::filesystem::path& path) : label_(path.string()) {
   std::ifstream file(path);
-  ESPALIER_CHECK(file.good(), ErrorKind::data, "check", "{} cannot be read", label_);
+  ESPALIER_CHECK(file.good(), ErrorKind::user, "check", "{} cannot be read", label_);
   values_ = json::parse(file, nullptr, false);
   ESPALIER_CHECK(values_.is_object(), ErrorKind::data, "check", "{} is no JSON object", label_);
 }

@@ -64,12 +64,10 @@ struct CheckCase {
   std::vector<uint8_t> rows = {};
 };
 
-CheckCase read_byte_lm_case(const std::filesystem::path& folder, const CheckSettings& settings,
-                            const io::SafetensorsFile& expected, const CheckOptions& options);
-CheckCase read_bert_case(const std::filesystem::path& folder, const CheckSettings& settings,
-                         const io::SafetensorsFile& expected);
-CheckCase read_qwen2_case(const std::filesystem::path& folder, const CheckSettings& settings,
-                          const io::SafetensorsFile& expected);
+/// Reads a folder of one kind of model; `options` may choose how the model is written.
+using ReadCheckCase = CheckCase(const std::filesystem::path& folder, const CheckSettings& settings,
+                                const io::SafetensorsFile& expected, const CheckOptions& options);
+ReadCheckCase read_byte_lm_case, read_bert_case, read_qwen2_case;
 
 /// Adam's options at the key "optimizer" of the settings.
 AdamOptions check_adam(const CheckSettings& settings);

@@ -62,7 +62,7 @@ CheckResults compute(const Qwen2Folder& c, const CheckParameters& parameters,
 }  // namespace
 
 CheckCase read_qwen2_case(const std::filesystem::path& folder, const CheckSettings& settings,
-                          const io::SafetensorsFile& expected) {
+                          const io::SafetensorsFile& expected, const CheckOptions&) {
   auto c = std::make_shared<Qwen2Folder>();
   c->config = models::read_qwen2_config(folder / "config.json");
   c->steps = settings.get<int64_t>("steps");

@@ -183,4 +183,25 @@ CheckpointState parse_checkpoint_state(std::string_view text, const std::string&
           .state = content.at("state.safetensors").file()};
 }
 
+std::string print_run_file(const RunFile& run) {
+  const nlohmann::ordered_json whole{{"version", run.version},
+                                     {"job", run.job},
+                                     {"seed", run.seed},
+                                     {"config", to_json(run.config)},
+                                     {"options", to_json(run.options)},
+                                     {"data", to_json(run.data)}};
+  return whole.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+RunFile parse_run_file(std::string_view text, const std::string& label) {
+  const json whole = parse_bounded(text, label);
+  const Reader file(whole, "the file", label);
+  return {.version = file.at("version").text(),
+          .job = file.at("job").text(),
+          .seed = file.at("seed").word(),
+          .config = file.at("config").section(),
+          .options = file.at("options").section(),
+          .data = file.at("data").section()};
+}
+
 }  // namespace espalier::train

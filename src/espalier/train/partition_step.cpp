@@ -7,7 +7,6 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
-#include "espalier/models/bert_forward.h"
 #include "espalier/train/byte_lm_steps.h"
 #include "espalier/train/module_opt.h"
 #include "espalier/train/plan_job.h"
@@ -92,23 +91,9 @@ std::string dump_partitioned_byte_lm(const ByteLmOptions& options, const Partiti
                           choice, {});
 }
 
-std::string dump_bert(const BertDumpOptions& o, const PartitionChoice& choice) {
-  const models::BertConfig config = bert_config_of(o.model);
-  const auto loss = [&](const models::BertForMaskedLm& model, const Trace& trace) -> Loss {
-    const Shape shape{o.batch, o.seq};
-    const models::BertInputs inputs{.input_ids = trace.batch("input_ids", DType::i32, shape),
-                                    .position_ids = trace.batch("position_ids", DType::i32, shape),
-                                    .segments = trace.batch("segments", DType::i32, shape)};
-    const models::BertLabels labels{.rows = trace.batch("label_rows", DType::i32, {o.labels}),
-                                    .labels = trace.batch("labels", DType::i32, {o.labels})};
-    const Tensor hidden = bert_encode(model, inputs, trace.context);
-    const models::BertLoss sums = bert_loss(model, hidden, labels);
-    return sums.sum / sums.count;
-  };
-  const models::BertForMaskedLm model(config);
-  const Step step = make_train_step(model, loss, chain(clip_by_global_norm(1.0), adamw()));
-  if (o.stage != "partition") return dump_stage(step.graph(), {}, o.stage);
-  return dump_partitioned(model, step.graph(), choice, {"batch.label_rows"});
+std::string dump_partitioned_bert(const BertDumpOptions& options, const PartitionChoice& choice) {
+  return dump_partitioned(models::BertForMaskedLm(bert_config_of(options.model)),
+                          bert_dump_step(options).graph(), choice, {"batch.label_rows"});
 }
 
 }  // namespace espalier::train

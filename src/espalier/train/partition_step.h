@@ -9,7 +9,7 @@
 #include "espalier/nn/param.h"
 #include "espalier/passes/partition.h"
 #include "espalier/shard/transform.h"
-#include "espalier/train/byte_lm_options.h"
+#include "espalier/train/dump.h"
 
 namespace espalier::train {
 
@@ -31,15 +31,7 @@ struct PartitionChoice {
 /// (model_axes in plan_job.h) deal out samples.
 std::string dump_partitioned_byte_lm(const ByteLmOptions& options, const PartitionChoice& choice);
 
-/// A BERT by name or config.json (see PlanJobOptions::model), AdamW with clipping.
-struct BertDumpOptions {
-  std::string model = "bert-base";
-  int64_t batch = 8;
-  int64_t seq = 128;
-  int64_t labels = 160;  // of the batch; each device has those of its samples
-  std::string stage = "partition";
-};
-/// "partition", or a stage of the step: "grad", a pass, "fused", "program".
-std::string dump_bert(const BertDumpOptions& options, const PartitionChoice& choice);
+/// The same of BERT's step; each device has the labels of its samples.
+std::string dump_partitioned_bert(const BertDumpOptions& options, const PartitionChoice& choice);
 
 }  // namespace espalier::train

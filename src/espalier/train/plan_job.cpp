@@ -44,9 +44,18 @@ models::BertConfig bert_config_of(const std::string& model) {
 
 namespace {
 
+void validate(const PlanJobOptions& o) {
+  ESPALIER_CHECK(o.batch > 0 && o.seq >= 0 && o.moments >= 0, ErrorKind::user, "plan",
+                 "--batch {} must be positive, --seq {} and --moments {} not negative", o.batch,
+                 o.seq, o.moments);
+  ESPALIER_CHECK(o.labelled >= 0.0 && o.labelled <= 1.0, ErrorKind::user, "plan",
+                 "--labelled {} is outside [0, 1]", o.labelled);
+}
+
 /// Calls fn(abstract tree, workload(seq), largest seq, heads).
 template <typename Fn>
 auto with_model(const PlanJobOptions& o, Fn&& fn) {
+  validate(o);
   if (o.model == "byte-lm") {
     models::ByteLmConfig config;
     if (o.seq > 0) config.seq_len = o.seq;

@@ -256,7 +256,7 @@ std::string plan_json(const PlanAnswer& a) {
               {"notes", a.report.notes},
               {"params", std::move(params)}};
   answer.update(cost_json(a.cost));
-  return answer.dump();
+  return answer.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string sweep_json(const std::vector<SweepRow>& rows) {

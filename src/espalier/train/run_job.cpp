@@ -10,6 +10,7 @@
 #include "espalier/base/version.h"
 #include "espalier/io/atomic.h"
 #include "espalier/io/json.h"
+#include "espalier/train/checkpoint_state.h"
 #include "espalier/train/memory.h"
 #include "espalier/train/run_report.h"
 #include "espalier/train/run_state.h"
@@ -62,24 +63,28 @@ class Job {
                    "another --save-dir",
                    loaded_->checkpoint.step, dir.string());
     if (!loaded_ && options_.resume) {
-      ESPALIER_CHECK(fs::exists(dir / "run.json"), ErrorKind::user, "resume",
+      const auto begun = read_run_file(dir);
+      ESPALIER_CHECK(begun.has_value(), ErrorKind::user, "resume",
                      "no checkpoint in {}; leave out --resume to start a run there", dir.string());
       say("the run in {} ended before its first checkpoint: it starts again", dir.string());
+      check_resume(*begun);
     }
-    if (loaded_) check_resume();
+    if (loaded_) {
+      if (!loaded_->warnings.empty()) say("{}", loaded_->warnings);
+      check_resume(*loaded_);
+    }
     write_run_file();
   }
 
-  void check_resume() {
-    if (!loaded_->warnings.empty()) say("{}", loaded_->warnings);
-    const Checkpoint& saved = loaded_->checkpoint;
+  void check_resume(const LoadedCheckpoint& loaded) {
+    const Checkpoint& saved = loaded.checkpoint;
     const std::string config = differences(saved.config, task_.config());
     ESPALIER_CHECK(config.empty(), ErrorKind::user, "resume",
                    "the architecture is not that of the checkpoint: {}, at {}", config,
-                   loaded_->folder.string());
+                   loaded.folder.string());
     ESPALIER_CHECK(saved.seed == options_.seed, ErrorKind::user, "resume",
                    "seed is {} in the checkpoint and {} now, at {}", saved.seed, options_.seed,
-                   loaded_->folder.string());
+                   loaded.folder.string());
     CheckpointSection was = saved.data;
     CheckpointSection is = task_.data(0);
     for (const std::string& name : {task_.position(), std::string("source")}) {
@@ -100,17 +105,13 @@ class Job {
   }
 
   void write_run_file() const {
-    nlohmann::ordered_json run{
-        {"version", std::string(version())}, {"job", task_.job()}, {"seed", options_.seed}};
-    const auto add = [&](const char* title, const CheckpointSection& section) {
-      for (const auto& [name, value] : section) {
-        std::visit([&](const auto& v) { run[title][name] = v; }, value);
-      }
-    };
-    add("config", task_.config());
-    add("options", task_.options());
-    add("data", task_.data(0));
-    io::write_file_atomically(fs::path(options_.save_dir) / "run.json", run.dump(2) + "\n",
+    const RunFile run{.version = std::string(version()),
+                      .job = task_.job(),
+                      .seed = options_.seed,
+                      .config = task_.config(),
+                      .options = task_.options(),
+                      .data = task_.data(0)};
+    io::write_file_atomically(fs::path(options_.save_dir) / kRunFile, print_run_file(run),
                               kFolderContext);
   }
 

@@ -2,6 +2,7 @@
 #include "espalier/train/run_options.h"
 
 #include <algorithm>
+#include <sstream>
 #include <vector>
 
 #include "espalier/base/text.h"
@@ -16,7 +17,24 @@ Schedule make_schedule(const OptimizerChoice& choice, int64_t steps) {
   return choice.schedule == "linear" ? linear_schedule(decay) : cosine_schedule(decay);
 }
 
+std::string joined(const std::vector<std::string>& list) {
+  return fmt::format("{}", fmt::join(list, ","));
+}
+
+void take_list(const SavedSection& saved, const std::string& name, std::vector<std::string>& list) {
+  std::string text = joined(list);
+  saved.take(name, text);
+  list = split_list(text);
+}
+
 }  // namespace
+
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> parts;
+  std::istringstream stream{std::string(text)};
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
 
 void check_choice(std::string_view flag, const std::string& value,
                   const std::vector<std::string>& known) {
@@ -45,9 +63,20 @@ void validate_run(const RunOptions& o) {
   not_negative("warmup", static_cast<double>(o.optimizer.warmup));
   not_negative("lr", o.optimizer.lr);
   not_negative("clip", o.optimizer.clip);
+  not_negative("weight-decay", o.optimizer.weight_decay);
+  not_negative("decay-steps", static_cast<double>(o.optimizer.total));
   not_negative("max-seconds", o.max_seconds);
   check_choice("optimizer", o.optimizer.name, {"adam", "adamw", "sgd"});
   check_choice("schedule", o.optimizer.schedule, {"constant", "linear", "cosine"});
+  const int64_t total = o.optimizer.total > 0 ? o.optimizer.total : o.steps;
+  ESPALIER_CHECK(
+      o.optimizer.schedule == "constant" ||
+              o.optimizer.warmup<total, ErrorKind::user, "train",
+                                 "--warmup {} must be less than {} {}, where the {} schedule ends",
+                                 o.optimizer.warmup, o.optimizer.total> 0
+          ? "--decay-steps"
+          : "--steps",
+      total, o.optimizer.schedule);
   ESPALIER_CHECK(o.batch_size % o.accumulate == 0, ErrorKind::user, "train",
                  "--accumulate {} does not divide --batch-size {}", o.accumulate, o.batch_size);
   ESPALIER_CHECK(!o.resume || !o.save_dir.empty(), ErrorKind::user, "train",
@@ -76,6 +105,8 @@ CheckpointSection run_section(const RunOptions& o) {
           {"dtype", std::string(long_name(o.compile.compute_dtype))},
           {"compile", o.compile.fuse},
           {"flash", o.compile.flash},
+          {"remat", joined(o.compile.remat)},
+          {"disabled_passes", joined(o.compile.disabled_passes)},
           {"optimizer", o.optimizer.name},
           {"lr", o.optimizer.lr},
           {"schedule", o.optimizer.schedule},
@@ -100,6 +131,8 @@ void apply_run_section(const LoadedCheckpoint& loaded, RunOptions& o) {
   saved.take("dtype", dtype);
   saved.take("compile", o.compile.fuse);
   saved.take("flash", o.compile.flash);
+  take_list(saved, "remat", o.compile.remat);
+  take_list(saved, "disabled_passes", o.compile.disabled_passes);
   saved.take("optimizer", o.optimizer.name);
   saved.take("lr", o.optimizer.lr);
   saved.take("schedule", o.optimizer.schedule);

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "espalier/backend/executable.h"
 #include "espalier/base/error.h"
@@ -60,6 +61,8 @@ struct RunOptions {
 
 /// Checks what model and data do not check themselves; throws `user` naming the flag.
 void validate_run(const RunOptions& options);
+/// "a,b" as a and b.
+std::vector<std::string> split_list(std::string_view text);
 /// Throws `user` with the nearest of `known` when `value` is none of them.
 void check_choice(std::string_view flag, const std::string& value,
                   const std::vector<std::string>& known);

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "espalier/base/error.h"
+#include "espalier/io/file.h"
+#include "espalier/train/checkpoint_state.h"
 
 namespace espalier::train {
 namespace {
@@ -42,7 +44,7 @@ void restore(Step& step, const LoadedCheckpoint& loaded) {
     const auto found = saved.find(slot.name);
     ESPALIER_CHECK(found != saved.end(), ErrorKind::user, "resume",
                    "the checkpoint has no \"{}\", which this optimizer and precision keep, at {}; "
-                   "resume with the --optimizer, --clip and --dtype of the run",
+                   "resume with the --optimizer, --clip, --freeze and --dtype of the run",
                    slot.name, loaded.folder.string());
     copy_checked(found->second, step.state(slot.name), slot.name, loaded);
   }
@@ -51,7 +53,7 @@ void restore(Step& step, const LoadedCheckpoint& loaded) {
                                    [&](const StateSlot& slot) { return slot.name == name; });
     ESPALIER_CHECK(known, ErrorKind::user, "resume",
                    "the checkpoint has \"{}\", which this optimizer and precision do not keep, at "
-                   "{}; resume with the --optimizer, --clip and --dtype of the run",
+                   "{}; resume with the --optimizer, --clip, --freeze and --dtype of the run",
                    name, loaded.folder.string());
   }
 }
@@ -71,7 +73,24 @@ LoadedCheckpoint open_run(const std::filesystem::path& path) {
 std::optional<LoadedCheckpoint> find_run(const std::filesystem::path& dir) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(dir, ignored)) return std::nullopt;
-  return load_newest(dir);
+  auto loaded = load_newest(dir);
+  return loaded ? std::move(loaded) : read_run_file(dir);
+}
+
+std::optional<LoadedCheckpoint> read_run_file(const std::filesystem::path& dir) {
+  constexpr int64_t kLargest = 1 << 20;
+  const std::filesystem::path path = dir / kRunFile;
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return std::nullopt;
+  RunFile run = parse_run_file(io::read_text(path, kLargest, {.stage = "resume"}), path.string());
+  LoadedCheckpoint begun;
+  begun.folder = dir;
+  begun.library = std::move(run.version);
+  begun.checkpoint.seed = run.seed;
+  begun.checkpoint.config = std::move(run.config);
+  begun.checkpoint.options = std::move(run.options);
+  begun.checkpoint.data = std::move(run.data);
+  return begun;
 }
 
 }  // namespace espalier::train

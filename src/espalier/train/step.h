@@ -175,6 +175,7 @@ Step train_step(const std::vector<ParamInfo>& params, const TraceLoss& loss,
                 const Optimizer& optimizer, const StepOptions& options);
 Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forward,
                   const StepOptions& options);
+ir::Graph traced_loss(const TraceLoss& loss);
 NamedTensors named(const Loss& loss);
 
 template <typename M>
@@ -201,6 +202,15 @@ Step make_train_step(M model, const LossFn& loss, const Optimizer& optimizer,
         return std::invoke(loss, std::as_const(model), trace);
       },
       optimizer, options);
+}
+
+/// The forward graph of make_train_step as the model's code writes it, before any pass.
+template <typename M, typename LossFn>
+ir::Graph trace_loss(M model, const LossFn& loss) {
+  return detail::traced_loss([&](const Trace& trace) -> Loss {
+    nn::bind(model, trace.builder);
+    return std::invoke(loss, std::as_const(model), trace);
+  });
 }
 
 /// The loss and its metrics without dropout; changes no state.

@@ -75,7 +75,8 @@ void apply_text_options(const LoadedCheckpoint& loaded, std::string_view job, Te
   const SavedSection data(loaded.checkpoint.data, loaded.folder);
   data.take("seq_len", o.seq_len);
   data.take("pack", o.pack);
-  o.resume_from = loaded.folder.string();
+  // A run that ended before its first checkpoint has no folder of model and vocabulary yet.
+  if (loaded.checkpoint.step > 0) o.resume_from = loaded.folder.string();
 }
 
 }  // namespace espalier::train

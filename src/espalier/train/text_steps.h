@@ -15,14 +15,11 @@
 
 namespace espalier::train {
 
-/// The globs of a list separated by commas.
-std::vector<std::string> glob_list(const std::string& text);
-
 /// The model with parameters that match a glob of `freeze` (separated by commas) not trainable.
 /// Throws `user` with the nearest path when a glob matches none.
 template <typename M>
 M with_frozen(M model, const std::string& freeze) {
-  for (const std::string& pattern : glob_list(freeze)) {
+  for (const std::string& pattern : split_list(freeze)) {
     const Glob glob(pattern);
     bool hit = false;
     nn::for_each_param(model, [&](std::string_view path, nn::Param& p) {

@@ -121,6 +121,14 @@ Isa choose_isa(Isa hardware, std::string_view requested) {
   return *isa;
 }
 
+int thread_count(int asked) {
+  constexpr int kMost = 4096;
+  ESPALIER_CHECK(asked >= 0 && asked <= kMost, ErrorKind::user, "cpu",
+                 "--threads {} is outside 0 to {}; 0 takes all {} processors", asked, kMost,
+                 cpu_info().cores);
+  return asked > 0 ? asked : cpu_info().cores;
+}
+
 const CpuInfo& cpu_info() {
   static const CpuInfo info = detect();
   return info;

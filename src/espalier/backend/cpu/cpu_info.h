@@ -33,6 +33,10 @@ struct CpuInfo {
 /// and `user` when ESPALIER_ISA names an unknown set or one the processor lacks.
 const CpuInfo& cpu_info();
 
+/// Threads for what a user asks for: 0 is as many as there are cores. Throws `user` for a number
+/// outside 0 to 4,096.
+int thread_count(int asked);
+
 /// The rule behind ESPALIER_ISA: `requested` empty means the hardware's best. Throws as above.
 Isa choose_isa(Isa hardware, std::string_view requested);
 

@@ -73,7 +73,7 @@ class CpuExecutable final : public Executable {
  public:
   CpuExecutable(const ir::Graph& graph, const CompileOptions& options, const StateViews& shared,
                 std::shared_ptr<PackedWeights> packed)
-      : threads_(options.threads > 0 ? options.threads : cpu_info().cores),
+      : threads_(thread_count(options.threads)),
         jit_({.cache_dir = options.cache_dir}),
         shared_packed_(std::move(packed)) {
     const auto start = Clock::now();

@@ -85,12 +85,14 @@ double measure_matmul(DType dtype, Isa isa, int threads, double seconds) {
 }
 
 PeakReport measure_peak(const PeakOptions& options) {
+  ESPALIER_CHECK(options.seconds > 0.0, ErrorKind::user, "peak", "--seconds {} must be positive",
+                 options.seconds);
   const CpuInfo& cpu = cpu_info();
   Stopwatch watch;
   PeakReport report;
   report.model = cpu.model;
   report.isa = cpu.isa;
-  report.threads = options.threads > 0 ? options.threads : cpu.cores;
+  report.threads = thread_count(options.threads);
   report.f32 = arithmetic(DType::f32, options, cpu.isa, report.threads, nullptr);
   report.bf16 = arithmetic(DType::bf16, options, cpu.isa, report.threads, &report.f32);
   report.f16 = arithmetic(DType::f16, options, cpu.isa, report.threads, &report.f32);
