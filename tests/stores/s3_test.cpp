@@ -16,7 +16,6 @@ using test::WebAnswer;
 using test::WebRequest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 
 /// A refusal in the service's form.
@@ -52,7 +51,7 @@ TEST_F(S3Test, BothKindsOfAddressesAndTemporaryCredentials) {
     return r.header("host") == fmt::format("bucket.localhost:{}", s3_.server().port());
   }),
             3);
-  EXPECT_THAT(open_s3_store(options(), "a")->list(""), IsEmpty());
+  EXPECT_TRUE(open_s3_store(options(), "a")->list("").empty());
 }
 
 // The answer is lost, and the second try finds an object: its own.
@@ -115,8 +114,8 @@ TEST_F(S3Test, EveryCallSurvivesThrottlingAndBrokenConnections) {
     EXPECT_TRUE(part == bytes.substr(20'000, 5000));
     store->remove("k");
     store->remove("big");
-    EXPECT_THAT(s3_.objects(), IsEmpty());
-    EXPECT_THAT(s3_.open_uploads(), IsEmpty());
+    EXPECT_TRUE(s3_.objects().empty());
+    EXPECT_TRUE(s3_.open_uploads().empty());
   };
   everything();
   const int calls = s3_.server().count([](const auto&) { return true; });
@@ -212,8 +211,8 @@ TEST_F(S3Test, APartIsRefusedForGoodAndTheUploadIsAborted) {
   EXPECT_THAT(
       test::message(ErrorKind::user, [&] { test::write_object(*store, "a", test::noise(50'000)); }),
       HasSubstr("PUT s3://bucket/run/a: not allowed"));
-  EXPECT_THAT(s3_.open_uploads(), IsEmpty());
-  EXPECT_THAT(s3_.objects(), IsEmpty());
+  EXPECT_TRUE(s3_.open_uploads().empty());
+  EXPECT_TRUE(s3_.objects().empty());
 }
 
 // A worker was killed with five of eight parts in the store; more parts than fit a page of the
@@ -234,7 +233,7 @@ TEST_F(S3Test, AKilledWorkersPartsAreUsed) {
   test::write_object(*store, "a", bytes);
   EXPECT_EQ(parts_sent(), 8);  // three more
   EXPECT_TRUE(s3_.objects().at("run/a") == bytes);
-  EXPECT_THAT(s3_.open_uploads(), IsEmpty());
+  EXPECT_TRUE(s3_.open_uploads().empty());
 }
 
 // The same, of other bytes: every part is sent, over those that are there.
@@ -262,11 +261,11 @@ TEST_F(S3Test, TwoWorkersShareAnUpload) {
     const auto sleeper = store->writer("a");
     sleeper->write(span.first(4096 * 3));
     test::write_object(*store, "a", bytes);
-    EXPECT_THAT(s3_.open_uploads(), IsEmpty());
+    EXPECT_TRUE(s3_.open_uploads().empty());
     sleeper->write(span.subspan(4096 * 3));
     sleeper->commit();  // what is there is what it would have made
     EXPECT_TRUE(s3_.objects().at("run/a") == bytes);
-    EXPECT_THAT(s3_.open_uploads(), IsEmpty());
+    EXPECT_TRUE(s3_.open_uploads().empty());
     store->remove("a");
   }
 }

@@ -2,10 +2,10 @@
 #include "espalier/extract/remote/gcs_client.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
 #include "espalier/extract/remote/json_text.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 namespace {

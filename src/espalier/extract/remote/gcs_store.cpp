@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
 #include "espalier/extract/remote/gcs_upload.h"
 #include "espalier/extract/remote/json_text.h"
 #include "espalier/extract/store_key.h"
+#include "espalier/io/json.h"
 #include "espalier/io/net/digest.h"
 
 namespace espalier::extract {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/remote/gcs_upload.h"
 
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/crc32c.h"
 #include "espalier/base/error.h"
 #include "espalier/extract/remote/json_text.h"
+#include "espalier/io/json.h"
 #include "espalier/io/net/digest.h"
 
 namespace espalier::extract {

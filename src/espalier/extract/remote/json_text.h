@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 

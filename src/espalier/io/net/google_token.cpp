@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
 #include "espalier/io/file.h"
+#include "espalier/io/json.h"
 #include "espalier/io/net/digest.h"
 #include "espalier/io/net/url.h"
 

@@ -91,8 +91,9 @@ size_t on_body(char* data, size_t size, size_t count, void* to) {
 
 /// Hosts that no proxy leads to: this machine, and the address of clouds' metadata servers.
 bool is_near(const std::string& host) {
-  return host == "localhost" || host.ends_with(".localhost") || host == "::1" || host.starts_with("127.") ||
-         host.starts_with("169.254.") || host == "metadata.google.internal";
+  return host == "localhost" || host.ends_with(".localhost") || host == "::1" ||
+         host.starts_with("127.") || host.starts_with("169.254.") ||
+         host == "metadata.google.internal";
 }
 
 template <typename T>
