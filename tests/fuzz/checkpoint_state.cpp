@@ -2,8 +2,7 @@
 #include "espalier/train/checkpoint_state.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-
+#include "espalier/io/json.h"
 #include "espalier/base/crc32c.h"
 #include "tests/fuzz/target.h"
 

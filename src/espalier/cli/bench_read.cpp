@@ -3,10 +3,9 @@
 #include "espalier/extract/bench_read.h"
 
 #include <memory>
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
+#include "espalier/io/json.h"
 
 namespace espalier::cli {
 namespace {

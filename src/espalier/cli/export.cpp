@@ -3,12 +3,11 @@
 #include "espalier/extract/export.h"
 
 #include <memory>
-#include <nlohmann/json.hpp>
-
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
 #include "espalier/cli/progress_bar.h"
 #include "espalier/extract/choice.h"
+#include "espalier/io/json.h"
 #include "espalier/train/run_options.h"
 
 namespace espalier::cli {
@@ -22,7 +21,7 @@ struct State {
 
 bool is_first(std::string_view stage, const std::string& text,
               std::initializer_list<std::string_view> names) {
-  return extract::parse_choice<int>(stage, text, names) == 0;
+  return extract::parse_choice<int>(stage, text, std::span(names.begin(), names.size())) == 0;
 }
 
 extract::ExportReport exported(State& state) {

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -13,6 +12,7 @@
 #include "espalier/extract/run_index.h"
 #include "espalier/extract/shard_file.h"
 #include "espalier/io/atomic.h"
+#include "espalier/io/json.h"
 #include "espalier/io/sha256.h"
 #include "espalier/tensor/convert.h"
 

@@ -2,12 +2,12 @@
 // What verify and inspect found, as text and as JSON.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 
 #include "espalier/extract/inspect.h"
 #include "espalier/extract/verify.h"
+#include "espalier/io/json.h"
 
 namespace espalier::extract {
 

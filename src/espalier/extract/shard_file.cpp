@@ -5,12 +5,12 @@
 #include <charconv>
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <type_traits>
 
 #include "espalier/base/error.h"
 #include "espalier/base/glob.h"
 #include "espalier/extract/shard.h"
+#include "espalier/io/json.h"
 #include "espalier/io/safetensors_header.h"
 
 namespace espalier::extract {
