@@ -3,14 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 
 #include "espalier/base/error.h"
 #include "espalier/base/rng.h"
 #include "espalier/io/file.h"
 #include "espalier/train/axis.h"
+#include "espalier/train/profile.h"
 #include "tests/io/folder.h"
 
 namespace espalier::train {
@@ -35,6 +38,8 @@ TEST(Axis, TicksAreRoundAndCoverTheData) {
             (Labels{"0 GiB", "1 GiB", "2 GiB", "3 GiB"}));
   EXPECT_EQ(labels({.low = 0.5, .high = 0.83, .unit = Unit::percent, .from_zero = true}),
             (Labels{"0%", "20%", "40%", "60%", "80%", "100%"}));
+  EXPECT_EQ(labels({.low = 2, .high = 8, .tight = true, .whole = true, .ticks = 12}),
+            (Labels{"2", "3", "4", "5", "6", "7", "8"}));
   EXPECT_EQ(labels({.low = 1e-5, .high = 1e-3}),
             (Labels{"0", "0.0002", "0.0004", "0.0006", "0.0008", "0.0010"}));
   EXPECT_EQ(labels({.low = 0.8, .high = 6, .log = true}), (Labels{"1", "2", "5"}));
@@ -111,6 +116,43 @@ TEST(Chart, ManyPointsStaySmallAndKeepTheirPeaks) {
   const std::string svg = svg_chart({.title = "Loss", .curves = {curve}});
   EXPECT_LT(svg.size(), 60'000u);
   EXPECT_NE(svg.find(">40<"), std::string::npos);  // a tick reaches the peak
+}
+
+TEST(Chart, TheLastValueStandsWhereTheLineIsNot) {
+  const auto label_y = [](std::vector<double> y) {
+    std::vector<double> x;
+    for (size_t i = 0; i < y.size(); ++i) x.push_back(static_cast<double>(i));
+    const std::string svg = svg_chart({.title = "t", .curves = {{"c", x, std::move(y)}}});
+    const size_t circle = svg.find("<circle"), text = svg.find("<text", circle);
+    const auto after = [&](const char* what, size_t from) {
+      return std::strtod(svg.c_str() + svg.find(what, from) + std::strlen(what), nullptr);
+    };
+    return after(" y=\"", text) - after("cy=\"", circle);
+  };
+  EXPECT_LT(label_y({1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 3}), 0) << "above a line that rises";
+  EXPECT_GT(label_y({0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 2}), 0) << "below a line that falls";
+}
+
+TEST(Profile, KernelsOfAllLayersAreOneRow) {
+  const std::vector<ProfileRow> rows{{"matmul", "layers.0.mlp:matmul [2,2]", 3, 0.006, 6e9, 3e6},
+                                     {"matmul", "layers.11.mlp:matmul [2,2]", 3, 0.012, 6e9, 3e6},
+                                     {"loop", "loss:fusion", 3, 0.003, 0.0, 6e6},
+                                     {"loop", "never", 0, 0.0, 0.0, 0.0}};
+  const std::vector<ProfileGroup> groups = group_profile(rows);
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups[0].label, "layers.*.mlp:matmul [2,2]");
+  EXPECT_EQ(groups[0].kernels, 2);
+  EXPECT_NEAR(groups[0].seconds, 0.006, 1e-12) << "of one step, not of the three that were timed";
+  const ReportTable table = profile_table(rows, 1e12);
+  ASSERT_EQ(table.rows.size(), 2u);
+  EXPECT_EQ(table.rows[0], (std::vector<std::string>{"layers.*.mlp:matmul [2,2]", "matmul", "2",
+                                                     "6.000", "85.7 %", "666.7", "66.7 %", "0.3"}));
+  EXPECT_EQ(table.rows[1], (std::vector<std::string>{"loss:fusion", "loop", "1", "1.000", "14.3 %",
+                                                     "", "", "2.0"}));
+  EXPECT_EQ(table.note.rfind("7.00 ms in all kernels of a step", 0), 0u) << table.note;
+  const std::string text = profile_text(rows, 1);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+  EXPECT_NE(text.find("6.00 ms  85.7 %    2x"), std::string::npos) << text;
 }
 
 TEST(Chart, GapsEmptyCurvesAndSinglePoints) {

@@ -9,6 +9,7 @@
 #include "espalier/base/text.h"
 #include "espalier/cli/command.h"
 #include "espalier/train/byte_lm_options.h"
+#include "espalier/train/profile.h"
 
 namespace espalier::cli {
 namespace {

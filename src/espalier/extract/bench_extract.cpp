@@ -159,8 +159,8 @@ void bench_job(const ExtractBenchOptions& o, const Model& folder, ExtractBenchRe
   std::vector<Moment> moments;
   ExtractEvents events;
   events.progress = [&](const ExtractProgress& p) {
-    if (!moments.empty() && moments.back().tokens == p.tokens_done) return;
-    moments.push_back({now(), p.tokens_done, p.bytes});
+    if (!moments.empty() && moments.back().tokens == p.made_tokens) return;
+    moments.push_back({now(), p.made_tokens, p.bytes});
   };
   train::release_free_memory();
   train::reset_peak_resident();

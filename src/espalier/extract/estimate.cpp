@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "espalier/extract/memory_plan.h"
 #include "espalier/extract/metered_store.h"
 #include "espalier/extract/setup.h"
 

@@ -127,6 +127,11 @@ void write_json(const io::AtomicFolder& folder, const char* name, const Json& js
   file.sync_and_close();
 }
 
+/// As the library `datasets` names them.
+std::string file_name(int64_t index, int64_t count) {
+  return fmt::format("data-{:05}-of-{:05}.arrow", index, count);
+}
+
 /// The two files that say what the others hold. The fingerprint names the contents.
 void write_about(const io::AtomicFolder& folder, const ExportOptions& o, const ArrowTable& table,
                  const RunIndex& index, const Cut& cut) {

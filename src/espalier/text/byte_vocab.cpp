@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/text/byte_vocab.h"
 
-#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
+#include "espalier/io/json.h"
 #include "espalier/text/byte_bpe.h"
 #include "espalier/text/pair_learner.h"
 #include "espalier/text/pre_tokenizer.h"

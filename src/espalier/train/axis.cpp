@@ -53,7 +53,8 @@ Axis linear_axis(const AxisRequest& request) {
     if (!request.from_zero && !request.tight) low -= room;
   }
   const Scale scale = scale_for(std::max(std::abs(low), std::abs(high)), request.unit);
-  const double step = round_step((high - low) / scale.factor / request.ticks);
+  const double finest = request.whole ? 1.0 / scale.factor : 0.0;
+  const double step = round_step(std::max((high - low) / scale.factor / request.ticks, finest));
   const double slack = 1e-9 * step;
   double first = std::ceil((low / scale.factor - slack) / step);
   double last = std::floor((high / scale.factor + slack) / step);

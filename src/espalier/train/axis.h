@@ -29,6 +29,7 @@ struct AxisRequest {
   bool from_zero = false;
   bool log = false;    // low > 0
   bool tight = false;  // ends at the data instead of the next tick
+  bool whole = false;  // ticks at whole numbers only
   int ticks = 5;       // about so many
 };
 

@@ -52,7 +52,4 @@ StepTimes bench_step(const std::function<Step(const std::string& cache_dir)>& ma
                      const std::function<void(Step& step, int64_t i)>& feed,
                      const StepBenchOptions& options);
 
-/// The rows that take most, one line each, joined by kernel: time, share of `step_seconds`, rate.
-std::string profile_text(const std::vector<ProfileRow>& rows, size_t lines);
-
 }  // namespace espalier::train

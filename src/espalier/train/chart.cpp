@@ -185,6 +185,16 @@ void draw_curves(std::string& svg, const Chart& chart, const Frame& frame) {
   }
 }
 
+/// Whether the curve comes to point i from above: a label over it would lie on the line.
+bool falls_to(const Curve& curve, const Frame& frame, size_t i) {
+  constexpr double kLabel = 40;  // pixels that a label takes to the left
+  double highest = frame.at_y(curve.y[i]);
+  for (size_t k = i; k-- > 0 && frame.at_x(curve.x[k]) > frame.at_x(curve.x[i]) - kLabel;) {
+    if (std::isfinite(curve.y[k])) highest = std::min(highest, frame.at_y(curve.y[k]));
+  }
+  return highest < frame.at_y(curve.y[i]) - 4;
+}
+
 /// The last value beside its point, for a chart of one curve.
 void draw_last_value(std::string& svg, const Chart& chart, const Frame& frame) {
   const Curve& curve = chart.curves.front();
@@ -195,8 +205,9 @@ void draw_last_value(std::string& svg, const Chart& chart, const Frame& frame) {
         frame.at_y(chart.smooth && curve.y.size() > 80 ? smoothed(curve.y)[i] : curve.y[i]);
     svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.2\" fill=\"{}\"/>\n", x, y,
                        kColours[0]);
-    const double above = y - 9 < frame.top + 8 ? y + 18 : y - 9;
-    svg += text_at(x, above,
+    const bool room_above = y - 9 > frame.top + 8, room_below = y + 18 < frame.bottom - 2;
+    const bool below = !room_above || (room_below && falls_to(curve, frame, i));
+    svg += text_at(x, below ? y + 18 : y - 9,
                    fmt::format("text-anchor=\"end\" font-weight=\"600\" fill=\"{}\" "
                                "stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\"",
                                kColours[0]),
@@ -208,6 +219,7 @@ void draw_last_value(std::string& svg, const Chart& chart, const Frame& frame) {
 
 std::string svg_chart(const Chart& chart) {
   Range x_range, y_range;
+  bool whole_x = true;
   for (const Curve& curve : chart.curves) {
     ESPALIER_CHECK(curve.x.size() == curve.y.size(), ErrorKind::internal, "report",
                    "curve {} of {} has {} x and {} y", curve.name, chart.title, curve.x.size(),
@@ -215,6 +227,7 @@ std::string svg_chart(const Chart& chart) {
     for (size_t i = 0; i < curve.x.size(); ++i) {
       if (!drawable(chart, curve.x[i], curve.y[i])) continue;
       x_range.add(curve.x[i]);
+      whole_x = whole_x && curve.x[i] == std::floor(curve.x[i]);
       y_range.add(curve.y[i]);
     }
   }
@@ -232,8 +245,11 @@ std::string svg_chart(const Chart& chart) {
                          .unit = chart.unit,
                          .from_zero = chart.from_zero,
                          .log = chart.log_y});
-    frame.x = make_axis(
-        {.low = x_range.low, .high = x_range.high, .tight = true, .ticks = chart.wide ? 12 : 6});
+    frame.x = make_axis({.low = x_range.low,
+                         .high = x_range.high,
+                         .tight = true,
+                         .whole = whole_x,
+                         .ticks = chart.wide ? 12 : 6});
     size_t longest = 0;
     for (const Tick& tick : frame.y.ticks) longest = std::max(longest, tick.label.size());
     frame.left = 16 + kLetter * static_cast<double>(longest);

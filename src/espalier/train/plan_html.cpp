@@ -39,13 +39,16 @@ std::string lines(int64_t pieces, double x, double y, double w, double h, bool a
   return svg;
 }
 
-/// One parameter: its first dimension runs down, its last to the right.
-std::string box(const nn::ParamPlacement& p, const shard::Mesh& mesh, double x, double y) {
+constexpr double kFigureHeight = 84;
+
+/// One parameter: its first dimension runs down, its last to the right. It stands on its caption.
+std::string box(const nn::ParamPlacement& p, const shard::Mesh& mesh) {
   // Side lengths grow with the logarithm, so that a bias beside an embedding is still seen.
   const auto side = [](int64_t size) { return 5.0 * std::log2(static_cast<double>(size) + 1.0); };
   const int64_t rank = p.shape.rank();
-  const double h = rank == 0 ? 6 : rank == 1 ? side(p.shape[0]) : side(p.shape[0]);
+  const double h = rank == 0 ? 6 : std::min(side(p.shape[0]), kFigureHeight - 4);
   const double w = rank < 2 ? 10 : side(p.shape[rank - 1]);
+  const double x = 1, y = kFigureHeight - 2 - h;
   std::string fills;
   std::string_view first = kWhole, second;
   for (const shard::PartitionSpec::Cut& c : p.spec.cuts()) {
@@ -78,6 +81,7 @@ std::string bar(const std::vector<Part>& parts, double limit, const std::string&
   double x = 0.0, legend = 0.0;
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string_view fill = kColours[i % std::size(kColours)];
+    if (parts[i].value <= 0.0) continue;
     const double w = parts[i].value * scale;
     svg += fmt::format("<rect x='{:.1f}' y='6' width='{:.1f}' height='28' fill='{}'/>", x, w, fill);
     const std::string label = fmt::format("{} {}", parts[i].name, text(parts[i].value));
@@ -85,14 +89,14 @@ std::string bar(const std::vector<Part>& parts, double limit, const std::string&
         "<rect x='{:.1f}' y='52' width='12' height='12' fill='{}'/>"
         "<text x='{:.1f}' y='63'>{}</text>",
         legend, fill, legend + 17, html_escape(label));
-    legend += 30 + 7.2 * static_cast<double>(label.size());
+    legend += 36 + 7.5 * static_cast<double>(label.size());
     x += w;
   }
   if (limit > 0.0) {
     svg += fmt::format(
         "<line x1='{0:.1f}' x2='{0:.1f}' y1='0' y2='40' style='stroke:#B00;"
-        "stroke-width:2'/><text x='{1:.1f}' y='48' fill='#B00'>{2}</text>",
-        limit * scale, std::max(0.0, limit * scale - 160), html_escape(limit_text));
+        "stroke-width:2'/><text x='{0:.1f}' y='48' fill='#B00' text-anchor='end'>{1}</text>",
+        std::max(limit * scale, 120.0), html_escape(limit_text));
   }
   return svg + "</svg>";
 }
@@ -123,9 +127,20 @@ table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;vert
 th{border-bottom:1px solid #999}.n{text-align:right;font-variant-numeric:tabular-nums}
 code{font-size:12.5px}.warn{color:#B00}.key{display:inline-block;width:12px;height:12px;
 margin:0 5px 0 14px;vertical-align:-1px}.boxes{display:flex;flex-wrap:wrap;gap:10px 14px}
-figure{margin:0;width:240px}figcaption{font-size:11.5px;line-height:1.3;word-break:break-all}
+figure{margin:0;width:240px}figcaption{font-size:11.5px;line-height:1.3;overflow-wrap:anywhere}
+figcaption span{white-space:nowrap}
 </style></head><body>
 )";
+
+/// A path that may be broken after its dots.
+std::string breakable(const std::string& path) {
+  std::string html;
+  for (const char c : html_escape(path)) {
+    html += c;
+    if (c == '.') html += "<wbr>";
+  }
+  return html;
+}
 
 std::string rules_table(const nn::PlanReport& report) {
   std::string html = "<table><tr><th>rule<th>matches paths like<th>transform<th>hits<th></tr>";
@@ -174,7 +189,7 @@ std::string plan_html(const PlanAnswer& a) {
                human_duration);
   html += "<h2>Rules</h2>" + rules_table(a.report);
   for (const std::string& note : a.report.notes) {
-    html += fmt::format("<div class=warn>{}</div>", html_escape(note));
+    html += fmt::format("<p class=warn>{}</p>", html_escape(note));
   }
   html +=
       "<h2>Collectives of a step</h2><table><tr><th>kind<th>axis<th>of<th class=n>count"
@@ -198,9 +213,10 @@ std::string plan_html(const PlanAnswer& a) {
   for (const PlacementGroup& g : group_placements(a.params)) {
     const nn::ParamPlacement& p = *g.first;
     html += fmt::format(
-        "<figure><svg width='240' height='84' viewBox='0 0 240 84'>{}</svg>"
-        "<figcaption>{}<br>{}{} {} &middot; {}{}</figcaption></figure>",
-        box(p, a.mesh, 1, 1), html_escape(g.path), name(p.dtype), p.shape.str(),
+        "<figure><svg width='240' height='{0}' viewBox='0 0 240 {0}'>{1}</svg>"
+        "<figcaption>{2}<br><span>{3}{4} {5}</span> <span>&middot; {6}{7}</span></figcaption>"
+        "</figure>",
+        kFigureHeight, box(p, a.mesh), breakable(g.path), name(p.dtype), p.shape.str(),
         html_escape(p.spec.str(p.shape.rank())), human_bytes(p.local_bytes()),
         g.count > 1 ? fmt::format(" &times; {}", g.count) : "");
   }

@@ -35,6 +35,7 @@ th { text-align: right; font-weight: 500; color: #6b7280; font-size: 12px;
   border-bottom: 1px solid #d1d5db; padding: 4px 10px; white-space: nowrap; }
 td { text-align: right; border-bottom: 1px solid #f0f1f3; padding: 5px 10px; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 220px; }
 tr:last-child td { border-bottom: 0; }
 .bar { display: inline-block; vertical-align: middle; width: 120px; height: 8px; margin-left: 10px;
   border-radius: 2px; background: #f0f1f3; }

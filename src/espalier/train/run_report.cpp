@@ -9,16 +9,15 @@
 #include "espalier/base/trace.h"
 #include "espalier/base/version.h"
 #include "espalier/io/atomic.h"
+#include "espalier/train/benchmark_loop.h"
 #include "espalier/train/memory.h"
+#include "espalier/train/profile.h"
 
 namespace espalier::train {
 namespace {
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0.0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+double median_or_zero(std::vector<double> values) {
+  return values.empty() ? 0.0 : median(std::move(values));
 }
 
 std::vector<Chart> charts(const RunTask& task, const MetricsTable& metrics) {
@@ -68,47 +67,10 @@ std::vector<std::string> metric_columns(const RunTask& task) {
   return columns;
 }
 
-ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak) {
-  ReportTable table{
-      .title = "Where the time of a step goes",
-      .columns = {"kernel", "kind", "calls", "ms", "share", "GFLOP/s", "% of peak", "GB/s"},
-      .rows = {},
-      .bar_column = 4};
-  std::vector<ProfileRow> sorted = rows;
-  std::sort(sorted.begin(), sorted.end(),
-            [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
-  double total = 0.0;
-  for (const ProfileRow& row : sorted) total += row.seconds;
-  const auto rate = [](double amount, double seconds) {
-    return amount > 0.0 && seconds > 0.0 ? fmt::format("{:.1f}", amount / seconds * 1e-9)
-                                         : std::string();
-  };
-  constexpr size_t kMost = 60;
-  double rest = 0.0;
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    const ProfileRow& row = sorted[i];
-    if (i >= kMost) {
-      rest += row.seconds;
-      continue;
-    }
-    table.rows.push_back({row.label, row.kind, fmt::format("{}", row.calls),
-                          fmt::format("{:.3f}", row.seconds * 1e3),
-                          fmt::format("{:.1f} %", 100.0 * row.seconds / total),
-                          rate(row.flops, row.seconds),
-                          row.flops > 0.0 && peak > 0.0
-                              ? fmt::format("{:.1f} %", 100.0 * row.flops / row.seconds / peak)
-                              : std::string(),
-                          rate(row.bytes, row.seconds)});
-  }
-  table.note = fmt::format("{:.2f} ms in all kernels", total * 1e3);
-  if (rest > 0.0) table.note += fmt::format(", {:.2f} ms of it in shorter ones", rest * 1e3);
-  return table;
-}
-
 void write_run_report(const std::filesystem::path& path, const RunReportInput& in) {
   const cpu::CpuInfo& machine = cpu::cpu_info();
-  const double speed = median(in.metrics.series("sequences_per_second").second);
-  const double share = median(in.metrics.series("share_of_peak").second);
+  const double speed = median_or_zero(in.metrics.series("sequences_per_second").second);
+  const double share = median_or_zero(in.metrics.series("share_of_peak").second);
   Report report;
   report.title = "Espalier: " + in.task.title();
   report.subtitle = fmt::format("{} steps of {} sequences, {}, on {}", in.loop.steps_done,

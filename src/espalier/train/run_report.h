@@ -30,9 +30,6 @@ Curve curve_of(const MetricsTable& metrics, std::string_view column, std::string
 
 void write_run_report(const std::filesystem::path& path, const RunReportInput& input);
 
-/// Where the time of a step goes, kernel by kernel; `runs` profiled steps, `peak` in FLOP/s or 0.
-ReportTable profile_table(const std::vector<ProfileRow>& rows, double peak);
-
 /// The last profiled step as a Chrome trace.
 void write_trace(const std::filesystem::path& path, const LoopResult& loop);
 

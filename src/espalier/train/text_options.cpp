@@ -2,9 +2,9 @@
 #include "espalier/train/text_options.h"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/io/json.h"
 
 namespace espalier::train {
 namespace {
