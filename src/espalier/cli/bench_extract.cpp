@@ -8,6 +8,7 @@
 #include "espalier/cli/command.h"
 #include "espalier/train/bench_step.h"
 #include "espalier/train/cache_dir.h"
+#include "espalier/train/profile.h"
 #include "espalier/train/run_options.h"
 
 namespace espalier::cli {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/reader_family.h"
 #include "espalier/models/byte_lm.h"
+#include "espalier/nn/weights.h"
 #include "espalier/train/byte_lm_options.h"
 #include "espalier/train/run_state.h"
 
