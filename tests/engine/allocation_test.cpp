@@ -162,7 +162,8 @@ TEST(Allocations, OfOneDnnAreItsOwnFewAndConstant) {
   desc.m = desc.n = desc.k = n;
   desc.a = desc.b = desc.c = cpu::row_major(n);
   const auto plan = cpu::Matmul::create(desc, {.threads = 2, .implementation = "onednn"});
-  const HostTensor a(DType::f32, {n, n}), b(DType::f32, {n, n}), c(DType::f32, {n, n});
+  const HostTensor a(DType::f32, {n, n}), b(DType::f32, {n, n});
+  HostTensor c(DType::f32, {n, n});
   HostTensor scratch(DType::u8, {std::max<int64_t>(1, plan->scratch_bytes())});
   const auto run = [&] { plan->run(a.data(), b.data(), nullptr, c.data(), scratch.data()); };
   run();
