@@ -114,10 +114,11 @@ class FolderStore final : public Store {
   std::string key_of(const fs::path& path) const {
     return path.lexically_relative(folder_).generic_string();
   }
-  /// Files of the folder that holds everything whose key begins with `prefix`, hidden ones too.
+  /// Files of the folder that its last '/' ends: among them everything whose key begins with
+  /// `prefix`. Hidden ones too.
   std::vector<fs::path> files_below(const std::string& prefix) const {
-    const fs::path first = path_of(prefix.empty() ? "." : prefix);
-    const fs::path start = prefix.empty() || prefix.ends_with('/') ? first : first.parent_path();
+    const size_t slash = prefix.rfind('/');
+    const fs::path start = slash == std::string::npos ? folder_ : path_of(prefix.substr(0, slash));
     std::vector<fs::path> files;
     std::error_code error;
     fs::recursive_directory_iterator at(start, error);
