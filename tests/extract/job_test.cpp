@@ -159,7 +159,7 @@ TEST_F(ExtractTest, DamageIsFound) {
   EXPECT_THAT(report.wrong[0], HasSubstr("shard-00000000.safetensors is missing"));
   EXPECT_THAT(report.wrong[1], HasSubstr("its checksum is not the manifest's"));
   EXPECT_THAT(error_of([&] { verify_run((folder_ / "model").string()); }),
-              HasSubstr("holds no run: run.json is missing"));
+              HasSubstr("run.json is missing: this is no run of extraction"));
 }
 
 // A weight that is not finite: found in the activations, and nothing of the shard is kept.

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "arrow_generated.h"
+#include <arrow_generated.h>
 #include "espalier/base/error.h"
 
 namespace espalier::extract {

@@ -135,8 +135,12 @@ class FolderReader final : public ReaderModel {
 
   const float* activation(size_t hook) override {
     outputs_.resize(hooks_.size());
-    outputs_[hook] = current_->executable().output(std::string(kPrefix) + hooks_[hook]);
-    return outputs_[hook].as<float>().data();
+    HostTensor& out = outputs_[hook];
+    out = current_->executable().output(std::string(kPrefix) + hooks_[hook]);
+    if (out.dtype() != DType::f32) {  // the interpreter's, in double
+      out = HostTensor::from_doubles(DType::f32, out.shape(), out.to_doubles());
+    }
+    return out.as<float>().data();
   }
 
   int64_t compiles() const override { return static_cast<int64_t>(steps_.size()); }
@@ -164,11 +168,24 @@ class FolderReader final : public ReaderModel {
     if (found != steps_.end()) return found->second;
     const auto start = std::chrono::steady_clock::now();
     train::Step made = trace(rows, seq);
-    made.compile_on(family_.weights.tensors, packed_);
+    if (options_.backend == "cpu") {
+      made.compile_on(family_.weights.tensors, packed_);
+    } else {
+      fill_copies(made);
+    }
     fresh_ = true;
     compile_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return steps_.emplace(std::pair{rows, seq}, std::move(made)).first->second;
+  }
+
+  /// The interpreter's state is in double: nothing to share.
+  void fill_copies(train::Step& step) const {
+    step.compile();
+    for (const train::StateSlot& slot : step.slots()) {
+      if (slot.path.empty()) continue;
+      step.set_parameter(slot.path, family_.weights.tensors.at(slot.path));
+    }
   }
 
   ReaderFamily family_;
