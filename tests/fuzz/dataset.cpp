@@ -3,7 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "espalier/extract/sample_source.h"
+#include "espalier/extract/stages.h"
 #include "espalier/text/tokenizer_file.h"
 #include "tests/fuzz/target.h"
 
@@ -31,22 +34,30 @@ class MemoryFile {
 };
 
 void read(const SourceOptions& options, const text::Tokenizer& tokenizer) {
-  SourceReport report;
-  int64_t samples = 0, tokens = 0;
-  read_samples(options, tokenizer, report, [&](const Sample& sample) {
+  StageTimes times;
+  SampleMaker maker(options, tokenizer);
+  LengthCounts counts;
+  std::vector<Sample> samples;
+  SourcePosition position;
+  read_dataset(options, tokenizer.vocab_size(), {}, times, [&](SourceLine line) {
+    for (Prompt& prompt : line.prompts) maker.make(std::move(prompt), counts, samples);
+    position = line.after;
+    return true;
+  });
+  int64_t tokens = 0;
+  for (const Sample& sample : samples) {
     const auto length = static_cast<int64_t>(sample.tokens.size());
     fuzz::require(length > 0 && length <= kLongest, "a sample fits a row");
     for (const int32_t id : sample.tokens) {
       fuzz::require(id >= 0 && id < tokenizer.vocab_size(), "ids are tokens");
     }
-    ++samples;
     tokens += length;
-  });
-  const LengthCounts& counts = report.lengths;
-  fuzz::require(samples == counts.whole + counts.truncated + counts.windows, "samples are counted");
+  }
+  fuzz::require(std::ssize(samples) == counts.whole + counts.truncated + counts.windows,
+                "samples are counted");
   fuzz::require(tokens == counts.tokens, "tokens are counted");
-  fuzz::require(report.bad_lines <= report.lines, "bad lines are lines");
-  fuzz::require((report.bad_lines == 0) == report.first_bad_line.empty(), "a bad line is told");
+  fuzz::require(position.bad_lines <= position.lines, "bad lines are lines");
+  fuzz::require((position.bad_lines == 0) == position.first_bad_line.empty(), "a bad line is told");
 }
 }  // namespace
 

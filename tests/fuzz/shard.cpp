@@ -2,6 +2,7 @@
 // A shard of which the manifest says what its header does: everything in it is read.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "espalier/extract/shard_scan.h"
@@ -30,6 +31,7 @@ class OneObject final : public Store {
   std::optional<std::string> get(const std::string&, int64_t) override { return {}; }
   void remove(const std::string&) override { refuse(); }
   std::vector<std::string> list(const std::string&) override { return {}; }
+  void sweep(const std::string&) override { refuse(); }
   std::unique_ptr<ObjectWriter> writer(const std::string&) override {
     refuse();
     return nullptr;
