@@ -2,8 +2,8 @@
 #include "espalier/train/checkpoint_state.h"
 
 #include <algorithm>
-#include "espalier/io/json.h"
 #include "espalier/base/crc32c.h"
+#include "espalier/io/json.h"
 #include "tests/fuzz/target.h"
 
 namespace {

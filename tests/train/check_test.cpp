@@ -126,7 +126,8 @@ TEST_F(CheckError, MissingFolderNamesTheFile) {
 
 TEST_F(CheckError, UnknownModelNamesIt) {
   replace("\"byte_lm\"", "\"bight_lm\"");
-  EXPECT_THAT(check(), HasSubstr("there is no check for model_type \"bight_lm\"; nearest: byte_lm"));
+  EXPECT_THAT(check(),
+              HasSubstr("there is no check for model_type \"bight_lm\"; nearest: byte_lm"));
 }
 
 TEST_F(CheckError, MissingAndWrongSettingsNameTheKey) {

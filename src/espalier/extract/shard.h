@@ -53,11 +53,11 @@ class Shard {
 
   int64_t tokens() const { return offsets_.back(); }
   /// Takes one sample's rows [length, width] of an activation in f32, rounding to the dtype. Each
-  /// hook of each sample once, in any order, on any threads at a time. False when a rounded value is
-  /// NaN or infinite.
+  /// hook of each sample once, in any order, on any threads at a time. False when a rounded value
+  /// is NaN or infinite.
   bool put(size_t hook, int64_t sample, const float* rows);
-  /// Throws `data` when such a value was put, naming the first by hook, sample and token, unless the
-  /// options keep them. commit does it too.
+  /// Throws `data` when such a value was put, naming the first by hook, sample and token, unless
+  /// the options keep them. commit does it too.
   void check_finite() const;
   /// Compresses what was put, giving its memory back hook by hook; nothing for `none`. What commit
   /// does first, for callers that time the two.
