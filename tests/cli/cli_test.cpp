@@ -244,6 +244,7 @@ TEST(Resume, ARunWithoutACheckpointStartsAgainAsItWasBegun) {
   Folder folder;
   const std::string dir = folder / "run";
   const auto begin = [&] {
+    fs::remove_all(dir);
     ASSERT_EQ(run(tiny({"--save-dir", dir, "--seed", "3", "--remat", "layers.0.mlp"})).code, 0);
     fs::remove_all(fs::path(dir) / "step-00000004");
   };

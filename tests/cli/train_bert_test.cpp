@@ -223,7 +223,7 @@ TEST_F(Bert, StartsFromAFolder) {
     return run(arguments);
   };
   // A rate of zero leaves what was loaded.
-  expect_text(from({"--steps", "1", "--lr", "0", "--save-dir", at("second")}),
+  expect_text(from({"--steps", "1", "--warmup", "0", "--lr", "0", "--save-dir", at("second")}),
               {"starts from 26 tensors of " + folder, "tokenizer of " + folder, "bert: 1 layers"});
   EXPECT_EQ(read_file(at("second") + "/step-00000001/vocab.txt"), read_file(folder + "/vocab.txt"));
   EXPECT_EQ(read_file(at("second") + "/step-00000001/model.safetensors"),

@@ -131,7 +131,8 @@ class Auditor {
 
   void look_at_names() {
     static const std::regex known(
-        R"(run\.json|manifest\.jsonl|manifest/\d{8}\.json|shards/shard-\d{8}\.safetensors)");
+        R"(run\.json|plan\.json|plan/\d{8}\.safetensors|manifest\.jsonl|manifest/\d{8}\.json|)"
+        R"(shards/shard-\d{8}\.safetensors)");
     for (const std::string& key : files_of(run_)) {
       if (hidden(key) || key.starts_with("leases/")) {
         ++audit_.leftovers;

@@ -168,7 +168,8 @@ void add_data_flags(CLI::App* app, State& state) {
   app->add_option("--tokenizer", state.options.tokenizer,
                   "folder or file; without: the model's folder")
       ->group(data);
-  app->add_option("--max-seq-length", s.max_seq_length, "longest sample, and row of a batch")
+  app->add_option("--max-seq-length", s.max_seq_length,
+                  "longest sample, and row of a batch; without: 4,096, or the model's positions")
       ->group(data);
   app->add_option("--length-policy", state.length_policy,
                   "longer samples: error, skip, truncate-left, truncate-right, window")

@@ -28,12 +28,15 @@ enum class SourceFormat : uint8_t { automatic, arc, text, tokens };
 SourceFormat parse_source_format(std::string_view text);
 std::string_view name(SourceFormat format);
 
+/// Tokens of a sample that are taken without being asked for more.
+inline constexpr int64_t kMaxSeqLength = 4096;
+
 struct SourceOptions {
   std::vector<std::filesystem::path> files;
   /// automatic: what the first object of each file looks like.
   SourceFormat format = SourceFormat::automatic;
   LengthPolicy length_policy = LengthPolicy::error;
-  int64_t max_seq_length = 4096;
+  int64_t max_seq_length = 0;  // 0: kMaxSeqLength, or the model's positions where fewer
   bool skip_bad_lines = false;
   int64_t max_tasks = -1;  // lines or tasks that are read; -1: all
 

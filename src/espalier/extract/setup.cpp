@@ -18,11 +18,10 @@ std::string worker_name() {
 
 Setup open_setup(const ExtractOptions& options) {
   ExtractOptions o = options;
-  o.batch.seq = o.source.max_seq_length;
   ESPALIER_CHECK(o.local_workers > 0, ErrorKind::user, "extract", "--workers must be positive");
   const int threads = o.compile.threads > 0 ? o.compile.threads : cpu::cpu_info().cores;
   o.compile.threads = std::max(1, threads / static_cast<int>(o.local_workers));
-  Setup setup{.options = o,
+  Setup setup{.options = {},
               .models = {},
               .tokenizer = text::Tokenizer::open(o.tokenizer.empty() ? o.model : o.tokenizer)};
   for (int64_t i = 0; i < o.local_workers; ++i) {
@@ -31,6 +30,10 @@ Setup open_setup(const ExtractOptions& options) {
     model.select(hook_globs(o.layers, o.activation, model.layers()));
   }
   const ReaderModel& model = setup.model();
+  if (o.source.max_seq_length == 0) {
+    o.source.max_seq_length = std::min(kMaxSeqLength, model.longest());
+  }
+  o.batch.seq = o.source.max_seq_length;
   ESPALIER_CHECK(o.source.max_seq_length <= model.longest(), ErrorKind::user, "extract",
                  "--max-seq-length {}: the model's positions end at {}", o.source.max_seq_length,
                  model.longest());
@@ -39,6 +42,7 @@ Setup open_setup(const ExtractOptions& options) {
                  o.batch.seq);
   ESPALIER_CHECK(o.shard_tokens >= 0, ErrorKind::user, "extract",
                  "--shard-tokens {} must be positive", o.shard_tokens);
+  setup.options = o;
   if (o.shard_tokens == 0) {
     setup.options.shard_tokens = std::max<int64_t>(1, kShardBytes / setup.token_bytes());
   }

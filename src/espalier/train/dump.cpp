@@ -40,6 +40,8 @@ std::string dump(const std::function<ir::Graph()>& traced, const std::function<i
 }
 
 auto bert_loss_of(const BertDumpOptions& o) {
+  ESPALIER_CHECK(o.batch > 0 && o.seq > 0 && o.labels > 0, ErrorKind::user, "dump",
+                 "--batch {}, --seq {} and --labels {} must be positive", o.batch, o.seq, o.labels);
   return [&o](const models::BertForMaskedLm& model, const Trace& trace) -> Loss {
     const Shape shape{o.batch, o.seq};
     const models::BertInputs inputs{.input_ids = trace.batch("input_ids", DType::i32, shape),
@@ -79,9 +81,6 @@ std::string dump_byte_lm(const ByteLmOptions& options, std::string_view stage) {
 }
 
 Step bert_dump_step(const BertDumpOptions& options) {
-  ESPALIER_CHECK(options.batch > 0 && options.seq > 0 && options.labels > 0, ErrorKind::user,
-                 "dump", "--batch {}, --seq {} and --labels {} must be positive", options.batch,
-                 options.seq, options.labels);
   return make_train_step(models::BertForMaskedLm(bert_config_of(options.model)),
                          bert_loss_of(options), chain(clip_by_global_norm(1.0), adamw()),
                          {.compile = options.compile});

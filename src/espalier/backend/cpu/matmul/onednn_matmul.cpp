@@ -4,7 +4,7 @@
 #include <omp.h>
 
 #include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
+#include <vector>
 
 #include "espalier/backend/cpu/matmul/implementations.h"
 #include "espalier/base/error.h"
@@ -109,13 +109,13 @@ class OnednnMatmul final : public Matmul {
     b_ = memory(wanted, engine_, nullptr);
     c_ = memory(c, engine_, nullptr);
     scratchpad_ = memory(description_.scratchpad_desc(), engine_, nullptr);
-    arguments_ = {{DNNL_ARG_SRC, a_},
-                  {DNNL_ARG_WEIGHTS, b_},
-                  {DNNL_ARG_DST, c_},
-                  {DNNL_ARG_SCRATCHPAD, scratchpad_}};
+    arguments_ = {{DNNL_ARG_SRC, a_.get()},
+                  {DNNL_ARG_WEIGHTS, b_.get()},
+                  {DNNL_ARG_DST, c_.get()},
+                  {DNNL_ARG_SCRATCHPAD, scratchpad_.get()}};
     if (desc.bias) {
       bias_ = memory(bias, engine_, nullptr);
-      arguments_.emplace(DNNL_ARG_BIAS, bias_);
+      arguments_.push_back({DNNL_ARG_BIAS, bias_.get()});
     }
     if (reorders_) {
       plain_ = memory(plain, engine_, nullptr);
@@ -126,8 +126,9 @@ class OnednnMatmul final : public Matmul {
       reorder_scratchpad_ = memory(reorder.scratchpad_desc(), engine_, nullptr);
       scratchpad_bytes_ =
           std::max(scratchpad_bytes_, aligned(reorder.scratchpad_desc().get_size()));
-      reorder_arguments_ = {
-          {DNNL_ARG_FROM, plain_}, {DNNL_ARG_TO, b_}, {DNNL_ARG_SCRATCHPAD, reorder_scratchpad_}};
+      reorder_arguments_ = {{DNNL_ARG_FROM, plain_.get()},
+                            {DNNL_ARG_TO, b_.get()},
+                            {DNNL_ARG_SCRATCHPAD, reorder_scratchpad_.get()}};
     }
   }
 
@@ -141,7 +142,7 @@ class OnednnMatmul final : public Matmul {
       plain_.set_data_handle(const_cast<void*>(b));
       b_.set_data_handle(packed);
       reorder_scratchpad_.set_data_handle(scratch);
-      reorder_.execute(stream_, reorder_arguments_);
+      run_primitive(reorder_, reorder_arguments_);
     }
     execute(a, packed, bias, c, scratch);
   }
@@ -200,6 +201,15 @@ class OnednnMatmul final : public Matmul {
     }
   }
 
+  /// By the C interface: the C++ one makes a list of the arguments at every call.
+  void run_primitive(const dnnl::primitive& primitive,
+                     const std::vector<dnnl_exec_arg_t>& arguments) {
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(primitive.get(), stream_.get(), static_cast<int>(arguments.size()),
+                               arguments.data()),
+        "could not execute a primitive");
+  }
+
   void execute(const void* a, const void* b, const void* bias, void* c, void* scratch) {
     const ThreadScope scope(threads_);
     a_.set_data_handle(const_cast<void*>(a));
@@ -207,7 +217,7 @@ class OnednnMatmul final : public Matmul {
     if (desc_.bias) bias_.set_data_handle(const_cast<void*>(bias));
     c_.set_data_handle(c);
     scratchpad_.set_data_handle(scratch);
-    matmul_.execute(stream_, arguments_);
+    run_primitive(matmul_, arguments_);
   }
 
   int threads_;
@@ -221,7 +231,7 @@ class OnednnMatmul final : public Matmul {
   int64_t packed_bytes_ = 0;
   int64_t scratchpad_bytes_ = 0;
   memory a_, b_, bias_, c_, plain_, scratchpad_, reorder_scratchpad_;
-  std::unordered_map<int, memory> arguments_, reorder_arguments_;
+  std::vector<dnnl_exec_arg_t> arguments_, reorder_arguments_;
 };
 
 }  // namespace
