@@ -102,11 +102,11 @@ TEST_F(Qwen2, StartsFromAFolder) {
   ASSERT_EQ(run(tiny({"--save-dir", at("first")})).code, 0);
   const std::string folder = at("first") + "/step-00000004";
   const auto from = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments{"train",         "qwen2", "--data",    at("data.txt"),
-                                       "--from",        folder,  "--seq-len", "16",
-                                       "--batch-size",  "4",     "--steps",   "1",
-                                       "--eval-every",  "0",     "--lr",      "0",
-                                       "--peak-gflops", "100"};
+    std::vector<std::string> arguments{"train",        "qwen2", "--data",        at("data.txt"),
+                                       "--from",       folder,  "--seq-len",     "16",
+                                       "--batch-size", "4",     "--steps",       "1",
+                                       "--warmup",     "0",     "--eval-every",  "0",
+                                       "--lr",         "0",     "--peak-gflops", "100"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
   };
