@@ -74,8 +74,8 @@ TEST_F(Qwen2, AFolderHoldsTheWholeRun) {
   expect_text(run({"eval", dir, "--data", at("data.txt"), "--batch-size", "3"}), {"perplexity"});
 
   // The checkpoint is a Hugging Face folder.
-  write("tasks.txt", "the tree grows\n");
-  expect_text(run({"extract", "--model", checkpoint, "--dataset", at("tasks.txt"), "--format",
+  write("tasks.jsonl", "{\"text\": \"the tree grows\"}\n");
+  expect_text(run({"extract", "--model", checkpoint, "--dataset", at("tasks.jsonl"), "--format",
                    "text", "--layers", "all", "--output", at("activations")}),
               {});
   expect_error(run({"train", "bert", "--resume", "--save-dir", dir}), 2,

@@ -174,6 +174,7 @@ TEST_P(VerifyTest, SamplesThatAreMissingOrTwice) {
               ElementsAre(HasSubstr("notes.txt is no object of a manifest"),
                           HasSubstr("shard 2 is not done"),
                           HasSubstr("shard 4 begins with sample 27, sample 28 was to come"),
+                          HasSubstr("shard 5 begins with sample 35, sample 34 was to come"),
                           HasSubstr("the run is not complete"), HasSubstr("holds samples 28 + 7")));
   EXPECT_THAT(report.damaged, IsEmpty()) << "the file is what was written";
 }

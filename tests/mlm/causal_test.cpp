@@ -94,7 +94,8 @@ TEST(Causal, AnEpochGuessesEveryByteOnceWhateverThePacking) {
     EXPECT_EQ(next.label_bytes, batch.label_bytes);
   }
   std::string joined;
-  for (int64_t i = 0; i < documents.size(); ++i) joined += learned.decode(documents.document(i));
+  for (int64_t i = 0; i < documents.size(); ++i)
+    joined += learned.decode(documents.document(i), /*skip_special=*/true);
   EXPECT_EQ(bytes, std::set<int64_t>{static_cast<int64_t>(joined.size())});
 }
 

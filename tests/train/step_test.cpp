@@ -275,7 +275,7 @@ TEST(TrainStep, WrongUsesAreErrors) {
     return reduce_sum(model(trace.batch("x", DType::f32, {1, 3})), {0, 1});
   };
   EXPECT_THAT(error_of([&] { make_train_step(frozen, loss, adam()); }),
-              HasSubstr("the loss uses none of the 2 parameters that can be trained"));
+              HasSubstr("all 2 parameters are frozen, so there is nothing to train"));
   Step step = make_train_step(nn::Linear(3, 2), loss, adam(), {.compile = kInterp});
   EXPECT_THAT(error_of([&] { step.run(); }), HasSubstr("train_step is not compiled yet"));
   step.compile();
