@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Not a test but a table: every product of a byte LM step (16 x 256 tokens), each implementation,
-// as a share of the FMA loop measured between repetitions.
-//   OMP_NUM_THREADS=2 test_backend_matmul --gtest_also_run_disabled_tests --gtest_filter='*Speed*'
+// Every product of a byte LM step (16 x 256 tokens), each implementation, as a share of the FMA
+// loop measured between repetitions.
+//   cmake --build --preset release --target matmul_table
+//   OMP_NUM_THREADS=2 build/release/bench/matmul_table
 #include <fmt/core.h>
-#include <gtest/gtest.h>
 #include <omp.h>
 #include <time.h>
 
@@ -64,9 +64,7 @@ double seconds_of(int threads, const std::function<void()>& work) {
   return now(threads) - start;
 }
 
-}  // namespace
-
-TEST(MatmulSpeed, DISABLED_Table) {
+void print_table() {
   const int threads = omp_get_max_threads();
   const Isa isa = cpu_info().isa;
   const FmaLoop loop = isa == Isa::avx2 ? fma_loop_avx2 : fma_loop_avx512;
@@ -122,4 +120,7 @@ TEST(MatmulSpeed, DISABLED_Table) {
   fmt::print("FMA peak {:.1f} GFLOP/s\n", peak * 1e-9);
 }
 
+}  // namespace
 }  // namespace espalier::cpu
+
+int main() { espalier::cpu::print_table(); }
