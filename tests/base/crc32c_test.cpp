@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string_view>
 #include <vector>
 
@@ -46,20 +45,6 @@ TEST(Crc32c, ContinuesFromAnEarlierPart) {
   for (size_t cut : {0u, 1u, 7u, 500u, 1000u}) {
     EXPECT_EQ(crc32c(all.subspan(cut), crc32c(all.first(cut))), crc32c(all));
   }
-}
-
-TEST(Crc32c, IsFarFasterThanADisk) {
-  const std::vector<std::byte> bytes = random_bytes(4 << 20);
-  double best = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    const auto begin = std::chrono::steady_clock::now();
-    volatile uint32_t sum = crc32c(bytes);
-    static_cast<void>(sum);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    best = std::min(best, seconds.count());
-  }
-  RecordProperty("gigabytes_per_second", std::to_string(4.194304e-3 / best));
-  printf("crc32c: %.2f GB/s\n", 4.194304e-3 / best);
 }
 
 }  // namespace

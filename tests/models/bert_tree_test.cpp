@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <filesystem>
 
 #include "espalier/io/safetensors.h"
@@ -49,18 +48,13 @@ TEST(BertTree, BaseHasTheArraysAndParametersOfHuggingFace) {
 }
 
 TEST(BertTree, AnAbstractTreeOfAnySizeOwnsNoBytes) {
-  const auto start = std::chrono::steady_clock::now();
   const BertForMaskedLm model(hundred_layers());
-  const double ms =
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(nn::param_paths(model).size(), 1610u);
   EXPECT_EQ(nn::param_count(model), 31'649'110'842);
   EXPECT_EQ(nn::param_count(model.bert), 31'622'850'560);  // "31.62B" leaves out the head
   nn::for_each_param(model, [](std::string_view path, const nn::Param& p) {
     EXPECT_FALSE(p.data.defined()) << path;
   });
-  // The goal is 5 ms; twenty times that still tells a tree from its 126 GB.
-  EXPECT_LT(ms, 100.0);
 }
 
 TEST(BertTree, LeavesAre10And16ALayer) {

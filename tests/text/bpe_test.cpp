@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <random>
 
 #include "espalier/base/error.h"
@@ -77,10 +76,7 @@ TEST(ByteBpe, AWordOfAMegabyteTakesNoQuadraticTime) {
   std::string word;
   std::mt19937 random(5);
   for (int i = 0; i < 1 << 20; ++i) word.push_back(static_cast<char>('a' + random() % 4));
-  const auto start = std::chrono::steady_clock::now();
-  model.merge_word(word, work);
-  // Quadratic time would be hours.
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+  model.merge_word(word, work);  // quadratic time would be hours, and ctest allows minutes
   EXPECT_LT(work.word_ids.size(), word.size());
 }
 
