@@ -3,11 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <sstream>
 
-#include "espalier/ir/graph.h"
 #include "tests/support/expect_ran.h"
 #include "tests/support/program.h"
 
@@ -78,44 +76,32 @@ TEST(Flags, ValuesAreChecked) {
   expect_error(run({"peak", "--seconds", "0"}), 2, {"--seconds 0 must be positive"});
 }
 
-TEST(Flags, HelpShowsExamplesAndTheVersionIsPlain) {
-  const std::vector<std::vector<std::string>> commands{{"train"},
-                                                       {"train", "byte-lm"},
-                                                       {"train", "bert"},
-                                                       {"generate"},
-                                                       {"eval"},
-                                                       {"dump"},
-                                                       {"dump", "byte-lm"},
-                                                       {"dump", "bert"},
-                                                       {"check"},
-                                                       {"convert"},
-                                                       {"curves"},
-                                                       {"tokenize"},
-                                                       {"vocab"},
-                                                       {"bench"},
-                                                       {"bench", "byte-lm"},
-                                                       {"bench", "bert"},
-                                                       {"bench", "plans"},
-                                                       {"bench", "init"},
-                                                       {"bench", "step-overhead"},
-                                                       {"bench", "tokenizer"},
-                                                       {"peak"},
-                                                       {"plan"},
-                                                       {"extract"},
-                                                       {"verify"},
-                                                       {"init"}};
-  for (const std::vector<std::string>& command : commands) {
-    std::vector<std::string> arguments = command;
-    arguments.push_back("--help");
-    const Ran ran = run(arguments);
-    EXPECT_EQ(ran.code, 0) << ran.err;
-    std::string name = "espalier";
-    for (const std::string& part : command) name += " " + part;
-    EXPECT_NE(ran.out.find("Usage: " + name + " ["), std::string::npos) << ran.out;
-    const size_t examples = ran.out.find("Example");
-    ASSERT_NE(examples, std::string::npos) << ran.out;
-    EXPECT_NE(ran.out.find(name, examples), std::string::npos) << "no example of itself: " << name;
+/// The help of a command and of every one below it: its full name, and an example of itself.
+void expect_help(const std::vector<std::string>& command) {
+  std::vector<std::string> arguments = command;
+  arguments.emplace_back("--help");
+  const Ran ran = run(arguments);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  std::string name = "espalier";
+  for (const std::string& part : command) name += " " + part;
+  EXPECT_NE(ran.out.find("Usage: " + name + " ["), std::string::npos) << ran.out;
+  const size_t examples = ran.out.find("Example");
+  ASSERT_NE(examples, std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find(name, examples), std::string::npos) << "no example of itself: " << name;
+  // "  byte-lm      train the byte-level language model"
+  const size_t list = ran.out.find("\nSubcommands:\n");
+  if (list == std::string::npos) return;
+  std::istringstream lines(ran.out.substr(list, examples - list));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("  ") || line.starts_with("   ")) continue;
+    std::vector<std::string> below = command;
+    below.push_back(line.substr(2, line.find(' ', 2) - 2));
+    expect_help(below);
   }
+}
+
+TEST(Flags, HelpShowsExamplesAndTheVersionIsPlain) {
+  expect_help({});
   const std::string help = run({"train", "byte-lm", "--help"}).out;
   EXPECT_NE(help.find("--resume"), std::string::npos);
   EXPECT_NE(help.find("--steps INT=5000"), std::string::npos) << "defaults are shown";
@@ -281,103 +267,6 @@ TEST(Runs, MissingAndDamagedOnes) {
   ASSERT_EQ(run(tiny({"--save-dir", dir})).code, 0);
   fs::resize_file(fs::path(dir) / "step-00000004/model.safetensors", 100);
   expect_error(run({"generate", dir}), 3, {"step-00000004"});
-}
-
-TEST(Dump, UnknownStagesNameTheNearest) {
-  expect_error(run({"dump", "byte-lm", "--stage", "fusedd"}), 2,
-               {"no stage \"fusedd\"", "nearest: fused"});
-  expect_error(run({"dump", "bert", "--stage", "partitoin"}), 2, {"no stage \"partitoin\""});
-  const Ran ran = run({"dump", "byte-lm", "--list"});
-  EXPECT_NE(ran.out.find("traced\n"), std::string::npos);
-  EXPECT_NE(ran.out.find("program\n"), std::string::npos);
-  expect_error(
-      run({"dump", "bert", "--config", "bert-1l-64h", "--stage", "fused", "--mesh", "data=2"}), 2,
-      {"--mesh, --rule, --plan and --preset", "--stage fused is of one device"});
-  expect_error(run({"dump", "bert", "--config", "bert-1l-64h", "--labels", "0"}), 2,
-               {"--labels 0 must be positive"});
-}
-
-TEST(Dump, EveryStageOfEveryModelParsesBack) {
-  std::istringstream stages(run({"dump", "byte-lm", "--list"}).out);
-  std::map<std::string, std::set<std::string>> texts;
-  for (std::string stage; std::getline(stages, stage);) {
-    if (stage == "partition") continue;
-    for (const std::string& model : {"byte-lm", "bert"}) {
-      std::vector<std::string> arguments{"dump", model, "--stage", stage, "--dtype", "bfloat16"};
-      const std::vector<std::string> sizes =
-          model == "bert" ? std::vector<std::string>{"--config", "bert-1l-64h", "--batch",  "2",
-                                                     "--seq",    "8",           "--labels", "4"}
-                          : std::vector<std::string>{"--num-layer", "1", "--batch", "2"};
-      arguments.insert(arguments.end(), sizes.begin(), sizes.end());
-      const Ran ran = run(arguments);
-      ASSERT_EQ(ran.code, 0) << model << " " << stage << ran.err;
-      texts[model].insert(ran.out);
-      if (stage == "program") continue;
-      EXPECT_EQ(ir::print(ir::parse(ran.out)) + "\n", ran.out) << model << " " << stage;
-    }
-  }
-  // Passes that find nothing to do leave the text as it is.
-  for (const auto& [model, seen] : texts) EXPECT_GT(seen.size(), 8u) << model;
-}
-
-TEST(Dump, PartitionIsTheStepOfOneDeviceOfAMesh) {
-  const Ran bert = run({"dump", "bert", "--config", "bert-1l-64h", "--batch", "4", "--seq", "8",
-                        "--labels", "8", "--mesh", "data=2,model=1", "--preset", "bert-tp"});
-  EXPECT_EQ(bert.code, 0) << bert.err;
-  EXPECT_NE(bert.out.find("# every device of data=2,model=1\n"), std::string::npos) << bert.out;
-  EXPECT_NE(bert.out.find("# all-reduce over data, gradients: 26 of "), std::string::npos);
-  EXPECT_NE(bert.out.find("graph train_step {"), std::string::npos);
-  const Ran bytes = run({"dump", "byte-lm", "--stage", "partition", "--num-layer", "1", "--batch",
-                         "4", "--mesh", "data=2", "--preset", "fsdp"});
-  EXPECT_EQ(bytes.code, 0) << bytes.err;
-  EXPECT_NE(bytes.out.find("# reduce-scatter over data, gradients: "), std::string::npos);
-  expect_error(run({"dump", "byte-lm", "--stage", "partition"}), 2,
-               {"stage partition needs a mesh of several devices"});
-  expect_error(run({"dump", "byte-lm", "--stage", "partition", "--mesh", "data=3"}), 2,
-               {"axis data of 3 devices does not divide dimension 0 of [100,256]"});
-}
-
-TEST(Check, ComparesWithAReference) {
-  const std::string golden = std::string(ESPALIER_SOURCE_DIR) + "/tests/goldens/byte_lm_tiny";
-  const Ran ran = run({"check", golden, "--backend", "interp", "--json"});
-  EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
-  EXPECT_NE(ran.out.find("\"check\":\"logits\""), std::string::npos);
-  expect_error(run({"check", "/no/such/folder"}), 2, {"/no/such/folder"});
-
-  // Another learning rate than the reference's: the steps differ, logits and gradients do not.
-  Folder folder;
-  for (const auto& file : fs::directory_iterator(golden)) fs::copy(file, folder.path());
-  auto expected = nlohmann::json::parse(read_file(folder / "expected.json"));
-  expected["optimizer"]["lr"] = 0.002;
-  std::ofstream(folder / "expected.json") << expected;
-  const Ran differs = run({"check", folder.path().string(), "--backend", "interp"});
-  EXPECT_EQ(differs.code, 1) << differs.err;
-  EXPECT_NE(differs.out.find("ok    logits "), std::string::npos) << differs.out;
-  EXPECT_NE(differs.out.find("FAIL  after.decoder.weight "), std::string::npos) << differs.out;
-  EXPECT_NE(differs.out.find("byte_lm differs: "), std::string::npos) << differs.out;
-}
-
-TEST(Bench, PrintsTheKeysThatScriptsRead) {
-  const Ran ran = run({"bench", "byte-lm", "--num-layer", "1", "--d-model", "32", "--heads", "2",
-                       "--ffn", "64", "--seq-len", "32", "--batch", "2", "--steps", "3", "--json"});
-  ASSERT_EQ(ran.code, 0) << ran.err;
-  const auto line = nlohmann::json::parse(ran.out);
-  for (const char* key :
-       {"bench", "model", "dtype", "compile", "flash", "batch", "sequences_per_second", "gflops",
-        "peak_gflops", "share_of_peak", "compile_seconds_cold", "compile_seconds_cached",
-        "host_us_per_step", "memory_predicted_bytes", "memory_peak_bytes"}) {
-    EXPECT_TRUE(line.contains(key)) << key;
-  }
-  EXPECT_EQ(line.at("bench"), "byte-lm");
-  EXPECT_EQ(line.at("dtype"), "float32");
-  EXPECT_GT(line.at("sequences_per_second").get<double>(), 0.0);
-}
-
-TEST(Peak, PrintsOneObject) {
-  const Ran ran = run({"peak", "--json", "--seconds", "0.01", "--disk-folder", ""});
-  ASSERT_EQ(ran.code, 0) << ran.err;
-  const auto line = nlohmann::json::parse(ran.out);
-  EXPECT_GT(line.at("f32").at("fma_all_gflops").get<double>(), 0.0);
 }
 
 }  // namespace
