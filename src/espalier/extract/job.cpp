@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/job.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ constexpr int64_t kEntryLimit = 4096;
 constexpr const char* kManifestKey = "manifest.jsonl";
 /// Objects that are read at the same time when the manifest is put together.
 constexpr int kReaders = 16;
+/// How often a worker asks whether another has finished the plan, at most.
+constexpr double kPlanPollSeconds = 0.5;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -71,7 +74,7 @@ class Job {
         if (!plan_.total()) plan_under(*lease, crew);
         keeper_.release(lease);
       } else {
-        crew.wait(keeper_.beat_seconds());
+        crew.wait(std::min(kPlanPollSeconds, keeper_.beat_seconds()));
       }
     }
   }
@@ -145,9 +148,16 @@ class Job {
     std::string all;
     for (const std::string& entry : entries) all += entry;
     parse_manifest(all, store_.where(kManifestKey));
-    const bool there = store_.size(kManifestKey) == std::ssize(all) &&
-                       store_.get(kManifestKey, std::ssize(all)) == all;
-    if (!there) store_.put(kManifestKey, all);
+    const auto there = [&] {
+      return store_.size(kManifestKey) == std::ssize(all) &&
+             store_.get(kManifestKey, std::ssize(all)) == all;
+    };
+    try {
+      if (!there()) store_.put(kManifestKey, all);
+    } catch (const Error&) {
+      // Of two that are through at the same time, one may sweep the other's file away.
+      if (!there()) throw;
+    }
     // Nobody needs what dead workers left behind.
     for (const std::string& key : store_.list("leases/")) store_.remove(key);
     store_.sweep("");
