@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
+#include <cstring>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -258,6 +260,35 @@ TEST_F(ExtractInput, AFullDiskLosesNothing) {
   if (small.mounted()) small.resize(1 << 24);
   EXPECT_EQ(extract(more).code, 0);
   EXPECT_EQ(test::run({"verify", disk + "/run"}).code, 0);
+}
+
+TEST_F(ExtractInput, ANanIsNamedByHookLayerAndSample) {
+  const std::string model = folder_ / "model", weights = model + "/model.safetensors";
+  fs::copy(inputs_->model, model);
+  {
+    const std::string bytes = test::read_file(weights);
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof(length));
+    const auto header = nlohmann::json::parse(bytes.substr(sizeof(length), length));
+    const auto& tensor = header.at("model.layers.1.mlp.down_proj.weight");
+    ASSERT_EQ(tensor.at("dtype"), "F32");
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(sizeof(length) + length +
+                                           tensor.at("data_offsets").at(0).get<uint64_t>()));
+    file.write(reinterpret_cast<const char*>(&nan), sizeof(nan));
+  }
+  write(kLines);
+  const Arguments more{"--model", model, "--activation", "mlp"};
+  expect_error(extract(more), 3,
+               AllOf(HasSubstr("[extract] mlp_out.1 of sample one "),
+                     HasSubstr(" 3 values that are NaN"), HasSubstr("check the model's weights")));
+  EXPECT_FALSE(fs::exists(output() + "/manifest/00000000.json"));
+  EXPECT_FALSE(fs::exists(output() + "/shards/shard-00000000.safetensors"));
+  // The layer before it is whole.
+  Arguments first = more;
+  first.insert(first.end(), {"--layers", "0", "--output", folder_ / "first"});
+  EXPECT_EQ(extract(first).code, 0);
 }
 
 TEST_F(ExtractInput, ASignalLeavesNothingHalfDone) {

@@ -12,8 +12,9 @@ namespace espalier {
 
 class TestFolder {
  public:
-  TestFolder() {
-    std::string name = ::testing::TempDir() + "espalier-XXXXXX";
+  TestFolder() : TestFolder(::testing::TempDir()) {}
+  explicit TestFolder(const std::filesystem::path& parent) {
+    std::string name = (parent / "espalier-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
     path_ = name;
   }

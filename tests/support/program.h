@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -105,6 +106,7 @@ inline Process::Process(const std::vector<std::string>& arguments, rlim_t file_l
   }
   for (const std::string& setting : environment) putenv(const_cast<char*>(setting.c_str()));
   execv(ESPALIER_PROGRAM, argv.data());
+  perror(ESPALIER_PROGRAM);
   _exit(127);
 }
 

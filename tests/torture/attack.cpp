@@ -42,8 +42,8 @@ class Attacks {
     report_.seconds = std::chrono::duration<double>(steady_clock::now() - start_).count();
     const int64_t least = (o_.kills * 4 + 4) / 5;
     if (report_.kills_while_writing < least) {
-      report_.wrong.push_back(fmt::format("only {} of {} kills landed while something was written",
-                                          report_.kills_while_writing, report_.kills));
+      blame("in all", fmt::format("only {} of {} kills landed while something was written",
+                                  report_.kills_while_writing, report_.kills));
     }
     return std::move(report_);
   }
@@ -75,9 +75,7 @@ class Attacks {
     const Audit audit = audit_run(run, inputs_.samples, undisturbed_);
     add(audit, what);
     const test::Ran verified = test::run({"verify", run.string()});
-    if (verified.code != 0) {
-      report_.wrong.push_back(fmt::format("{}: espalier verify: {}", what, verified.out));
-    }
+    if (verified.code != 0) blame(what, "espalier verify: " + verified.out + verified.err);
     say(fmt::format("{}: {} samples in {} shards, {}", what, audit.samples, audit.shards,
                     audit.pass() && verified.code == 0 ? "as undisturbed" : "NOT as undisturbed"));
     ++report_.runs;
@@ -90,9 +88,11 @@ class Attacks {
     report_.damaged += audit.damaged;
     report_.different += audit.different;
     report_.leftovers += audit.leftovers;
-    for (const std::string& line : audit.wrong) {
-      report_.wrong.push_back(fmt::format("{}: {}", what, line));
-    }
+    for (const std::string& line : audit.wrong) blame(what, line);
+  }
+  void blame(const std::string& what, const std::string& why) {
+    report_.wrong.push_back(fmt::format("{}: {}", what, why));
+    say("WRONG " + report_.wrong.back());
   }
 
   /// The bytes that all others must have.
@@ -137,8 +137,7 @@ class Attacks {
         const bool said =
             ran.err.find(small.mounted() ? "No space left" : "File too large") != std::string::npos;
         if (ran.code == 5 && said) continue;
-        report_.wrong.push_back(
-            fmt::format("a worker on a full disk ended with {}: {}", ran.code, ran.err));
+        blame("on a full disk", fmt::format("a worker ended with {}: {}", ran.code, ran.err));
       }
       add(audit_part(run, undisturbed_), "on a full disk");
       ++report_.full_disks;

@@ -40,7 +40,7 @@ int clock_gettime(clockid_t clock, timespec* time) noexcept {
 int gettimeofday(timeval* time, void* zone) noexcept {
   static const auto real = next<int (*)(timeval*, void*)>("gettimeofday");
   const int result = real(time, zone);
-  if (result == 0 && time != nullptr) time->tv_sec += jump();
+  if (result == 0) time->tv_sec += jump();
   return result;
 }
 time_t time(time_t* out) noexcept {

@@ -12,7 +12,6 @@
 namespace {
 
 void print(const espalier::torture::AttackReport& r) {
-  for (const std::string& line : r.wrong) fmt::print("WRONG {}\n", line);
   fmt::print(
       "kills survived        {}, {} of them while something was written ({:.0f} %)\n"
       "slept past the lease  {}, {} of them until the run was complete\n"
