@@ -15,6 +15,10 @@
 #include "espalier/extract/verify.h"
 #include "espalier/io/json.h"
 #include "espalier/io/safetensors.h"
+#include "espalier/models/byte_lm.h"
+#include "espalier/nn/weights.h"
+#include "espalier/train/byte_lm_options.h"
+#include "espalier/train/checkpoint.h"
 #include "tests/extract/run_fixture.h"
 #include "tests/support/errors.h"
 
@@ -91,6 +95,41 @@ TEST_F(ExtractTest, BytesDependNeitherOnThreadsNorOnOtherShards) {
   EXPECT_EQ(run(two).made_shards, 1);
   EXPECT_TRUE(shards_of(two) == want);
   EXPECT_TRUE(verify_run(two.output).pass());
+}
+
+TEST_F(ExtractTest, WeightsMayBeLaidOutInAFileThatOthersMap) {
+  ExtractOptions plain = options("plain"), first = options("first"), second = options("second");
+  first.pack_cache = second.pack_cache = (folder_ / "packed").string();
+  run(plain);
+  run(first);
+  const fs::directory_iterator files(folder_ / "packed");
+  ASSERT_EQ(std::distance(begin(files), end(files)), 1);
+  run(second);
+  EXPECT_TRUE(shards_of(first) == shards_of(plain));
+  EXPECT_TRUE(shards_of(second) == shards_of(plain));
+}
+
+TEST_F(ExtractTest, ARunOfTheByteLmThatHasGoneOnIsAnotherModel) {
+  const models::ByteLmConfig config{.width = 16, .heads = 2, .ffn = 24, .layers = 1, .seq_len = 64};
+  const auto save = [&](int64_t step) {
+    models::ByteLm model(config);
+    nn::materialize(model, static_cast<uint64_t>(step));
+    train::Checkpoint checkpoint;
+    checkpoint.step = step;
+    checkpoint.config = train::config_section(config);
+    checkpoint.parameters = nn::values_of(model);
+    save_checkpoint(folder_ / "trained", checkpoint);
+  };
+  std::ofstream(folder_ / "bytes.jsonl") << R"({"tokens": [104, 105]})"
+                                         << "\n";
+  ExtractOptions o = options("bytes");
+  o.model = (folder_ / "trained").string();
+  o.source.files = {folder_ / "bytes.jsonl"};
+  save(1);
+  EXPECT_TRUE(run(o).complete);
+  EXPECT_TRUE(run(o).complete);
+  save(2);
+  EXPECT_THAT(error_of([&] { run(o); }), HasSubstr("model is "));
 }
 
 TEST_F(ExtractTest, KilledWorkersLoseAndDoubleNothing) {

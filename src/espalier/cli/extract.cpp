@@ -227,6 +227,9 @@ void add_extract(Program& program) {
                   "how many share the run: auto asks Slurm, Kubernetes, MPI or the TPU machine; a "
                   "number without a rank from there or --rank runs that many in this process")
       ->group(how);
+  app->add_option("--pack-cache", o.pack_cache,
+                  "folder in which weights laid out for this processor are kept and shared")
+      ->group(how);
   app->add_option("--rank", state->rank, "which of them this process is, from 0; or auto")
       ->group(how);
   app->add_option("--lease-seconds", o.lease_seconds,

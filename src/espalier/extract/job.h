@@ -43,6 +43,9 @@ struct ExtractOptions {
   /// Models that this process runs side by side, each with its share of the threads and with
   /// weights of its own.
   int64_t local_workers = 1;
+  /// Folder in which weights laid out for the kernels are kept, for later processes and those
+  /// beside this one; empty: nowhere.
+  std::string pack_cache;
   CompileOptions compile;
 };
 

@@ -204,13 +204,6 @@ class FolderReader final : public ReaderModel {
   bool fresh_ = false;  // a step is about to run for the first time
 };
 
-/// The folder that has the files: a run's newest checkpoint, or `folder` itself.
-std::filesystem::path with_files(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "config.json")) return folder;
-  const auto checkpoint = train::find_run(folder);
-  return checkpoint ? checkpoint->folder : folder;
-}
-
 }  // namespace
 
 std::vector<std::string> hook_globs(std::string_view layers, std::string_view activation,
@@ -238,10 +231,16 @@ TokenRows::TokenRows(int64_t rows, int64_t seq)
       positions(ids.size()),
       segments(ids.size(), -1) {}
 
+std::filesystem::path model_files(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "config.json")) return folder;
+  const auto checkpoint = train::find_run(folder);
+  return checkpoint ? checkpoint->folder : folder;
+}
+
 std::unique_ptr<ReaderModel> open_reader_model(const std::filesystem::path& folder,
                                                const CompileOptions& options,
                                                const std::filesystem::path& pack_cache) {
-  const std::filesystem::path files = with_files(folder);
+  const std::filesystem::path files = model_files(folder);
   const auto made = [&](ReaderFamily family) {
     return std::make_unique<FolderReader>(std::move(family), options, pack_cache, files);
   };

@@ -60,6 +60,9 @@ class ReaderModel {
   virtual std::vector<ProfileRow> profile() const = 0;
 };
 
+/// The folder that has a model's files: the newest checkpoint of a run, else `folder` itself.
+std::filesystem::path model_files(const std::filesystem::path& folder);
+
 /// A Hugging Face folder of Qwen2, Qwen2.5 or BERT, or a run of `espalier train` (or one of its
 /// checkpoints). Throws `unsupported` for another model_type.
 ///

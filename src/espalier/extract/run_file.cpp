@@ -9,6 +9,7 @@
 #include "espalier/base/version.h"
 #include "espalier/extract/grid_encoder.h"
 #include "espalier/extract/prompt_template.h"
+#include "espalier/extract/reader_model.h"
 #include "espalier/io/sha256.h"
 
 namespace espalier::extract {
@@ -53,7 +54,8 @@ std::string checksum(const PromptTemplate& p) {
 }
 
 bool of_model(const std::string& name) {
-  return name == "config.json" || name.ends_with(".safetensors") ||
+  // A checkpoint's state.json stands for the configuration of a byte LM.
+  return name == "config.json" || name == "state.json" || name.ends_with(".safetensors") ||
          name.ends_with(".safetensors.index.json");
 }
 bool of_tokenizer(const std::string& name) {
@@ -74,7 +76,7 @@ Json describe_run(const ExtractOptions& o, const std::vector<std::string>& hooks
   return {{"format", "espalier-run-1"},
           {"version", std::string(version())},
           {"instruction_set", std::string(cpu::name(cpu::cpu_info().isa))},
-          {"model", checksum(o.model, hashes, of_model)},
+          {"model", checksum(model_files(o.model), hashes, of_model)},
           {"tokenizer", checksum(tokenizer, hashes, of_tokenizer)},
           {"dataset", datasets},
           {"dataset_format", std::string(name(s.format))},

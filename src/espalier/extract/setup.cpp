@@ -25,7 +25,7 @@ Setup open_setup(const ExtractOptions& options) {
               .models = {},
               .tokenizer = text::Tokenizer::open(o.tokenizer.empty() ? o.model : o.tokenizer)};
   for (int64_t i = 0; i < o.local_workers; ++i) {
-    setup.models.push_back(open_reader_model(o.model, o.compile));
+    setup.models.push_back(open_reader_model(o.model, o.compile, o.pack_cache));
     ReaderModel& model = *setup.models.back();
     model.select(hook_globs(o.layers, o.activation, model.layers()));
   }
