@@ -60,7 +60,7 @@ std::vector<ArcPair> read_pairs(const Json& task, const char* key, bool outputs,
 ArcTask parse_arc_task(std::string_view text, std::string_view where, std::string default_id) {
   Json json;
   try {
-    json = Json::parse(text);
+    json = io::parse_json(text);
   } catch (const Json::exception& error) {
     fail(ErrorKind::data, "arc", "{} is not JSON: {}", where, error.what());
   }

@@ -45,7 +45,7 @@ std::string to_json(const ManifestEntry& e) {
 }
 
 ManifestEntry parse_manifest_entry(std::string_view text, std::string_view label) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = io::try_parse_ordered_json(text);
   ESPALIER_CHECK(json.is_object(), ErrorKind::data, "manifest", "{} is no JSON object", label);
   const auto at = [&](const char* key) -> const Json& {
     const auto found = json.find(key);

@@ -155,7 +155,7 @@ std::string to_json(const PlanTotals& totals, std::string_view run) {
 
 PlanTotals parse_plan_totals(std::string_view text, std::string_view run, std::string_view label) {
   try {
-    const Json json = Json::parse(text);
+    const Json json = io::parse_ordered_json(text);
     check_run(json.at("run").get<std::string>(), run, label);
     return totals_of(json);
   } catch (const nlohmann::json::exception& error) {
@@ -203,7 +203,8 @@ PlanPiece read_plan_piece(std::span<std::byte> bytes, std::string_view run,
     fail_damaged(label, "its checksum is not that of its contents");
   }
   // From here on it is what write_plan_piece made.
-  const Json ids = Json::parse(at("sample_ids")), augmentations = Json::parse(at("augmentations"));
+  const Json ids = io::parse_ordered_json(at("sample_ids")),
+             augmentations = io::parse_ordered_json(at("augmentations"));
   const HostTensor tokens = file.tensor("token_ids"), offsets = file.tensor("offsets");
   const HostTensor first = file.tensor("first_position"), places = file.tensor("placements");
   const HostTensor batches = file.tensor("batches");
@@ -227,7 +228,7 @@ PlanPiece read_plan_piece(std::span<std::byte> bytes, std::string_view run,
         {.sample = static_cast<int64_t>(i), .row = place[1], .column = place[2]});
   }
   if (const auto found = metadata.find("totals"); found != metadata.end()) {
-    piece.totals = totals_of(Json::parse(found->second));
+    piece.totals = totals_of(io::parse_ordered_json(found->second));
   }
   return piece;
 }

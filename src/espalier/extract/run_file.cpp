@@ -110,7 +110,7 @@ void claim_run(Store& store, const Json& run) {
 bool compare_run(Store& store, const Json& run) {
   const std::optional<std::string> text = store.get(kKey, kRunLimit);
   if (!text) return false;
-  const Json there = Json::parse(*text, nullptr, false);
+  const Json there = io::try_parse_ordered_json(*text);
   ESPALIER_CHECK(there.is_object(), ErrorKind::data, "extract", "{} is damaged", store.where(kKey));
   std::vector<std::string> differ;
   for (const auto& [key, value] : run.items()) {

@@ -137,7 +137,7 @@ std::string inspect_text(const InspectReport& report) {
       index.tokens(),
       stored_text(index.raw_bytes(), index.bytes(), report.compression != Compression::none),
       report.hooks.size(), index.tokens(), report.width, name(report.dtype));
-  const Json settings = Json::parse(index.settings, nullptr, false);
+  const Json settings = io::try_parse_ordered_json(index.settings);
   if (settings.is_object()) {
     for (const auto& [key, value] : settings.items()) {
       if (key == "hooks") continue;  // in the table
@@ -150,7 +150,7 @@ std::string inspect_text(const InspectReport& report) {
 
 Json inspect_json(const InspectReport& report) {
   const RunIndex& index = report.index;
-  const Json settings = Json::parse(index.settings, nullptr, false);
+  const Json settings = io::try_parse_ordered_json(index.settings);
   return {{"complete", index.complete},
           {"shards", index.entries.size()},
           {"samples", index.samples()},

@@ -36,7 +36,7 @@ std::string json_of(const Augmentation& a) {
 }
 
 SourceFormat guess_format(std::string_view line) {
-  const Json json = Json::parse(line, nullptr, false);
+  const Json json = io::try_parse_json(line);
   if (json.is_object() && json.contains("train")) return SourceFormat::arc;
   if (json.is_object() && json.contains("tokens")) return SourceFormat::tokens;
   return SourceFormat::text;
@@ -127,7 +127,7 @@ class Reader {
 
   void read_object(SourceFormat format, std::string_view text, const std::string& where,
                    std::string default_id) {
-    const Json json = Json::parse(text, nullptr, false);
+    const Json json = io::try_parse_json(text);
     ESPALIER_CHECK(json.is_object(), ErrorKind::data, "dataset", "{} is no JSON object", where);
     Prompt prompt{.id = std::move(default_id)};
     if (const auto id = json.find("id"); id != json.end()) {

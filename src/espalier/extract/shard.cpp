@@ -211,8 +211,8 @@ std::vector<std::pair<std::string, std::string>> Shard::metadata() const {
   for (const Sample& sample : samples_) {
     ids.push_back(sample.id);
     lengths.push_back(sample.tokens.size());
-    augmentations.push_back(sample.augmentation.empty() ? Json()
-                                                        : Json::parse(sample.augmentation));
+    augmentations.push_back(
+        sample.augmentation.empty() ? Json() : io::parse_ordered_json(sample.augmentation));
   }
   return {{"format", std::string(kShardFormat)},
           {"hooks", Json(hooks_).dump()},

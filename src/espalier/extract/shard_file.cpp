@@ -51,7 +51,7 @@ class Header {
     return number;
   }
   std::vector<std::string> names(const std::string& key) const {
-    const Json json = Json::parse(text(key), nullptr, false);
+    const Json json = io::try_parse_json(text(key));
     const bool good =
         json.is_array() &&
         std::all_of(json.begin(), json.end(), [](const Json& item) { return item.is_string(); });

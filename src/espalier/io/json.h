@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+// nlohmann's JSON library. Its templates are slow to compile, so the two kinds of values and the
+// parser are compiled once, in json.cpp.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string_view>
 
-// The library compiles the two kinds of values once, in json.cpp: their templates are slow to
-// compile again in every source.
 extern template class nlohmann::basic_json<>;
 extern template class nlohmann::basic_json<nlohmann::ordered_map>;
+
+namespace espalier::io {
+
+/// The value of a text. Throws nlohmann::json::parse_error.
+nlohmann::json parse_json(std::string_view text);
+/// The value of a text; keys of objects keep their order.
+nlohmann::ordered_json parse_ordered_json(std::string_view text);
+/// As above, but where the text is no JSON the value `is_discarded()`.
+nlohmann::json try_parse_json(std::string_view text);
+nlohmann::ordered_json try_parse_ordered_json(std::string_view text);
+
+}  // namespace espalier::io

@@ -19,7 +19,7 @@ constexpr int64_t kIndexLimit = int64_t{256} << 20;
 /// tensor -> file.
 std::map<std::string, std::string> read_index(const fs::path& path) {
   const std::string text = read_text(path, kIndexLimit, {.stage = std::string(kStage)});
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto json = try_parse_json(text);
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   ESPALIER_CHECK(json.is_object() && map != json.end() && map->is_object() && !map->empty(),
                  ErrorKind::data, kStage, "no weight_map of tensors and files, at {}",

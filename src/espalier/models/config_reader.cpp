@@ -9,7 +9,7 @@ namespace {
 nlohmann::ordered_json parse(std::string_view stage, std::string_view text,
                              std::string_view label) {
   try {
-    return nlohmann::ordered_json::parse(text);
+    return io::parse_ordered_json(text);
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::data, stage, "{} is not JSON: {}", label, error.what());
   }

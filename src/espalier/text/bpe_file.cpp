@@ -9,7 +9,7 @@ namespace espalier::text {
 
 nlohmann::json parse_json(std::string_view text, const std::string& file) {
   try {
-    return nlohmann::json::parse(text);
+    return io::parse_json(text);
   } catch (const nlohmann::json::parse_error& error) {
     fail(ErrorKind::data, "tokenizer", "the JSON is damaged at byte {} of {}, at {}: {}",
          error.byte, text.size(), file, valid_utf8(error.what()));

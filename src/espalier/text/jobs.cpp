@@ -16,7 +16,7 @@ namespace {
 
 /// The value of a line; `number` counts from 1.
 nlohmann::json parse_line(const std::string& line, int64_t number, std::string_view wanted) {
-  auto value = nlohmann::json::parse(line, nullptr, false);
+  auto value = io::try_parse_json(line);
   ESPALIER_CHECK(!value.is_discarded(), ErrorKind::data, "tokenize",
                  "line {} is no JSON: {} is needed", number, wanted);
   return value;

@@ -100,7 +100,7 @@ std::vector<PeerRow> read_peers(const std::string& path) {
     ++number;
     if (!line.starts_with("{")) continue;
     try {
-      const auto object = nlohmann::json::parse(line);
+      const auto object = io::parse_json(line);
       if (!object.contains("peer") || object.value("bench", "byte-lm") != "byte-lm") continue;
       const auto flag = [&](const char* name) {
         return object.at(name).is_boolean() ? object.at(name).get<bool>()

@@ -95,7 +95,7 @@ class PieceReader {
       if (is_blank(line)) continue;
       repaired.clear();
       append_line(line, repaired);
-      const auto value = nlohmann::json::parse(repaired, nullptr, false);
+      const auto value = io::try_parse_json(repaired);
       const bool right = value.is_object() && value.contains("text") && value["text"].is_string();
       ESPALIER_CHECK(right, ErrorKind::data, "data",
                      "line {} is no JSON object with a string \"text\", at {}", number, source);

@@ -44,7 +44,7 @@ void check_seq_len(std::string_view model, int64_t seq_len, int64_t positions,
 
 CheckpointSection section_of_json(std::string_view text) {
   CheckpointSection section;
-  const Json json = Json::parse(text);
+  const Json json = io::parse_ordered_json(text);
   for (const auto& [key, value] : json.items()) {
     if (value.is_boolean()) section[key] = value.get<bool>();
     if (value.is_number_integer()) section[key] = value.get<int64_t>();

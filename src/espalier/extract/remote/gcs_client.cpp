@@ -19,7 +19,7 @@ struct Refusal {
 /// {"error": {"message": ..., "errors": [{"reason": ...}]}}, or a line of text.
 Refusal parse_refusal(const io::HttpAnswer& answer) {
   Refusal refusal;
-  const Json json = Json::parse(answer.body, nullptr, false);
+  const Json json = io::try_parse_json(answer.body);
   const Json error = json.is_object() && json.contains("error") ? json["error"] : Json();
   if (!error.is_object()) {
     refusal.message = answer.body.substr(0, std::min(answer.body.find('\n'), size_t{200}));

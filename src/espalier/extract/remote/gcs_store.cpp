@@ -128,7 +128,7 @@ class GcsStore final : public Store {
   }
 
   static Json parse(const io::HttpAnswer& answer, const std::string& where) {
-    Json json = Json::parse(answer.body, nullptr, false);
+    Json json = io::try_parse_json(answer.body);
     ESPALIER_CHECK(json.is_object(), ErrorKind::data, "store", "{}: the answer is no JSON object",
                    where);
     return json;

@@ -16,7 +16,7 @@ constexpr const char* kBytes = "application/octet-stream";
 
 /// The sum in an object's description, or nothing.
 std::string crc32c_of(const io::HttpAnswer& answer) {
-  return json_text(Json::parse(answer.body, nullptr, false), "crc32c");
+  return json_text(io::try_parse_json(answer.body), "crc32c");
 }
 
 /// Bytes that the service has, of "Range: bytes=0-N"; without the header none.

@@ -40,7 +40,7 @@ std::string field(const Json& json, const char* name, const std::string& source)
 
 /// "invalid_grant: Token has been expired or revoked."
 std::string oauth_reason(const HttpAnswer& answer) {
-  const Json json = Json::parse(answer.body, nullptr, false);
+  const Json json = try_parse_json(answer.body);
   if (!json.is_object()) return "";
   std::string reason;
   for (const char* name : {"error", "error_description"}) {
@@ -59,7 +59,7 @@ GoogleTokens::Token ask(Http& http, const RetryPolicy& retry, const HttpRequest&
                                             .reason = oauth_reason});
   ESPALIER_CHECK(answer.ok(), ErrorKind::user, "google", "{} gives no access token ({} {}); {}",
                  source, answer.status, oauth_reason(answer), kHowTo);
-  const Json json = Json::parse(answer.body, nullptr, false);
+  const Json json = try_parse_json(answer.body);
   const bool right = json.is_object() && json.contains("access_token") &&
                      json["access_token"].is_string() && json.contains("expires_in") &&
                      json["expires_in"].is_number();
@@ -112,7 +112,7 @@ std::unique_ptr<GoogleTokens> google_tokens_from_json(const std::string& text,
                                                       const std::string& source,
                                                       std::shared_ptr<Http> http,
                                                       const RetryPolicy& retry) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = try_parse_json(text);
   ESPALIER_CHECK(json.is_object(), ErrorKind::user, "google", "{} is no JSON object; {}", source,
                  kHowTo);
   const std::string type = field(json, "type", source);
