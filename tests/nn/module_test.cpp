@@ -58,8 +58,8 @@ TEST(Module, AbsentOptionalFieldsHaveNoPath) {
 
 TEST(Module, ModulesComeChildrenFirstAndWithoutTheRoot) {
   std::vector<std::string> paths;
-  const Tree tree;
-  for_each_module(tree, [&](std::string_view path, const auto&) { paths.emplace_back(path); });
+  Tree tree;
+  for_each_module(tree, [&](std::string_view path, ModuleRef) { paths.emplace_back(path); });
   EXPECT_THAT(paths, ElementsAre("embedding", "layers.0.norm", "layers.0.dense", "layers.0",
                                  "layers.1.norm", "layers.1.dense", "layers.1"));
 }

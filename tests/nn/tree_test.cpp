@@ -186,12 +186,10 @@ TEST(TreeAt, EveryPathOfATreeIsFound) {
   Tree tree;
   tree.layers.assign(23, Block(4));
   std::vector<Replacement> all;
-  for_each_module(tree, [&](std::string_view path, const auto& module) {
-    if (path.find("dense") != std::string_view::npos) {
-      all.emplace_back(std::string(path), Linear(6, static_cast<int64_t>(all.size()) + 1));
-    }
-    (void)module;
-  });
+  for (const ModuleEntry& entry : iter_module(tree)) {
+    if (entry.path.find("dense") == std::string::npos) continue;
+    all.emplace_back(entry.path, Linear(6, static_cast<int64_t>(all.size()) + 1));
+  }
   std::reverse(all.begin(), all.end());
   const Tree after = tree_at(tree, std::move(all));
   for (size_t i = 0; i < after.layers.size(); ++i) {

@@ -3,6 +3,7 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -18,6 +19,34 @@ std::string type_name(const std::type_info& type) {
     if (name.starts_with(prefix)) return name.substr(prefix.size());
   }
   return name;
+}
+
+namespace detail {
+
+void Walk::module(ModuleRef module) {
+  module.type_->fields(module.module_, *this);
+  on_module_(path_, module);
+}
+
+bool Walk::first_time(const void* shared) {
+  if (std::find(seen_.begin(), seen_.end(), shared) != seen_.end()) return false;
+  seen_.push_back(shared);
+  return true;
+}
+
+}  // namespace detail
+
+void ModuleRef::for_each_param(std::string& path, detail::OnLeaf fn) const {
+  walk(
+      path,
+      [&](std::string_view at, Param& param) {
+        if (!param.absent) fn(at, param);
+      },
+      detail::kNothing);
+}
+
+void ModuleRef::walk(std::string& path, detail::OnLeaf on_leaf, detail::OnModule on_module) const {
+  detail::Walk(path, on_leaf, on_module).module(*this);
 }
 
 }  // namespace espalier::nn

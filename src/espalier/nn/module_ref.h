@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// ModuleRef: a module of any type, seen through one type. What a transform gets.
+// ModuleRef: a module of any type, seen through one type. What a transform gets, and what walks
+// over a tree are made of: the code of a walk is compiled once for each type of module, not again
+// for whatever each walk does.
 #pragma once
 
-#include <concepts>
+#include <array>
+#include <charconv>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <typeinfo>
+#include <utility>
+#include <vector>
 
-#include "espalier/nn/module.h"
+#include "espalier/base/function_ref.h"
+#include "espalier/nn/fields.h"
+#include "espalier/nn/param.h"
 
 namespace espalier::nn {
 
@@ -27,14 +34,87 @@ struct ParallelDims {
 /// Name of a type for messages, as it is written in C++.
 std::string type_name(const std::type_info& type);
 
+class ModuleRef;
+
 namespace detail {
 
-using VisitParam = void (*)(void* context, std::string_view path, Param& param);
+/// Appends one part to a path for the lifetime of the object.
+class PathPart {
+ public:
+  PathPart(std::string& path, std::string_view part) : path_(path), size_(path.size()) {
+    if (!path.empty()) path += '.';
+    path += part;
+  }
+  PathPart(std::string& path, size_t index) : path_(path), size_(path.size()) {
+    std::array<char, 20> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), index).ptr;
+    if (!path.empty()) path += '.';
+    path.append(digits.data(), end);
+  }
+  ~PathPart() { path_.resize(size_); }
+  PathPart(const PathPart&) = delete;
+  PathPart& operator=(const PathPart&) = delete;
+
+ private:
+  std::string& path_;
+  size_t size_;
+};
+
+using OnLeaf = FunctionRef<void(std::string_view path, Param& leaf)>;
+using OnModule = FunctionRef<void(std::string_view path, ModuleRef module)>;
+
+/// A walk on its way over a tree: every leaf, absent ones and second paths included, and every
+/// module after its fields.
+class Walk {
+ public:
+  Walk(std::string& path, OnLeaf on_leaf, OnModule on_module)
+      : path_(path), on_leaf_(on_leaf), on_module_(on_module) {}
+
+  void module(ModuleRef module);
+  template <typename Member>
+  void field(Member& member, std::string_view name) {
+    if constexpr (kIsOptional<Member>) {
+      if (!member.has_value()) return;
+    }
+    PathPart part(path_, name);
+    visit(member);
+  }
+
+ private:
+  template <typename Node>
+  void visit(Node& node) {
+    if constexpr (std::is_same_v<Node, Param>) {
+      on_leaf_(path_, node);
+    } else if constexpr (IsModule<Node>) {
+      enter(node);
+    } else if constexpr (kIsVector<Node>) {
+      for (size_t i = 0; i < node.size(); ++i) {
+        PathPart part(path_, i);
+        visit(node[i]);
+      }
+    } else if constexpr (kIsOptional<Node>) {
+      if (node.has_value()) visit(*node);
+    } else {
+      static_assert(kIsShared<Node>,
+                    "a field is a Param, a module, or a vector, optional or Shared of those");
+      if (node.has_value() && first_time(node.handle().get())) visit(*node);
+    }
+  }
+  template <typename M>
+  void enter(M& module);
+  /// Whether the walk meets this shared module for the first time.
+  bool first_time(const void* shared);
+
+  std::string& path_;
+  OnLeaf on_leaf_;
+  OnModule on_module_;
+  std::vector<const void*> seen_;  // shared modules
+};
 
 struct ModuleType {
   const std::type_info* info;
   std::span<const ParallelDims> parallel;
-  void (*visit)(void* module, std::string& path, void* context, VisitParam fn);
+  void (*fields)(void* module, Walk& walk);
 };
 
 template <typename M>
@@ -44,14 +124,18 @@ constexpr std::span<const ParallelDims> parallel_of() {
 }
 
 template <typename M>
-inline const ModuleType kModuleType{
-    &typeid(M), parallel_of<M>(),
-    [](void* module, std::string& path, void* context, VisitParam fn) {
-      auto leaf = [&](std::string_view at, Param& param) {
-        if (!param.absent) fn(context, at, param);
-      };
-      walk(*static_cast<M*>(module), path, leaf, kNothing);
-    }};
+void walk_fields(void* module, Walk& walk) {
+  std::apply(
+      [&](const auto&... field) {
+        (walk.field(static_cast<M*>(module)->*(field.member), field.name), ...);
+      },
+      M::fields);
+}
+
+template <typename M>
+inline const ModuleType kModuleType{&typeid(M), parallel_of<M>(), walk_fields<M>};
+
+inline constexpr auto kNothing = [](auto&&...) {};
 
 }  // namespace detail
 
@@ -73,35 +157,20 @@ class ModuleRef {
 
   /// fn(std::string_view path, Param&) for the parameters at and below the module, second paths of
   /// tied ones included. `path` is that of the module.
-  template <typename Fn>
-  void for_each_param(std::string& path, Fn&& fn) const {
-    type_->visit(module_, path, &fn, [](void* context, std::string_view at, Param& param) {
-      (*static_cast<std::remove_reference_t<Fn>*>(context))(at, param);
-    });
-  }
+  void for_each_param(std::string& path, detail::OnLeaf fn) const;
+  /// Every leaf and module at and below this one, see detail::Walk.
+  void walk(std::string& path, detail::OnLeaf on_leaf, detail::OnModule on_module) const;
 
  private:
+  friend class detail::Walk;
+
   void* module_;
   const detail::ModuleType* type_;
 };
 
-struct ModuleEntry {
-  std::string path;
-  ModuleRef module;
-};
-
-/// Path and module, children before their parents, fields in order; the root, whose path is empty,
-/// comes last and on request. A Shared module comes once, at its first path.
 template <typename M>
-std::vector<ModuleEntry> iter_module(M& tree, Root root = Root::skip) {
-  std::vector<ModuleEntry> entries;
-  for_each_module(
-      tree,
-      [&](std::string_view path, auto& module) {
-        entries.push_back({std::string(path), ModuleRef(module)});
-      },
-      root);
-  return entries;
+void detail::Walk::enter(M& module) {
+  this->module(ModuleRef(module));
 }
 
 }  // namespace espalier::nn

@@ -136,113 +136,33 @@ struct Placed {
 
 namespace detail {
 
-/// One plan on its way over a tree.
-class PlanRun {
- public:
-  PlanRun(const shard::Mesh& mesh, const Plan& plan, int32_t index, PlanReport& report);
-
-  void leaf(std::string_view path, Param& param);
-  void module(std::string_view path, ModuleRef module);
-  /// Throws `user` for a rule that matched nothing and should have. `paths` are made on demand.
-  void finish(const std::function<std::vector<std::string>(bool modules_only)>& paths) const;
-
- private:
-  int32_t take(std::string_view path, bool is_leaf);
-  void apply(int32_t rule, std::string_view path, Param& param);
-  void apply_parallel(int32_t rule, std::string_view path, ModuleRef module);
-  /// Whether an earlier decision keeps the parameter whole.
-  bool stays_whole(int32_t rule, std::string_view path, Param& param) const;
-  void cut(int32_t rule, std::string_view path, Param& param, int64_t dim);
-
-  const shard::Transform& data(int32_t rule) const {
-    return plan_.rules()[static_cast<size_t>(rule - first_rule_)].transform.data;
-  }
-
-  const shard::Mesh& mesh_;
-  const Plan& plan_;
-  int32_t first_rule_;  // index of the plan's first rule in the report
-  PlanReport& report_;
-  std::string scratch_;
-};
-
-/// Makes all paths of tied leaves agree after a plan. Throws `user` where they cannot.
-class TiedLeaves {
- public:
-  /// For each leaf, before a plan changes it.
-  void note(std::string_view path, Param& param) {
-    if (!param.tied_to.empty()) second_.push_back({std::string(path), &param, param.dtype});
-  }
-  bool empty() const { return second_.empty(); }
-  /// For each leaf, afterwards.
-  void find_owner(std::string_view path, Param& param);
-  void settle(const shard::Mesh& mesh, const PlanReport& report);
-
- private:
-  struct Second {
-    std::string path;
-    Param* param;
-    DType dtype;  // before the plan
-    Param* owner = nullptr;
-  };
-  std::vector<Second> second_;
-};
-
-std::vector<ParamPlacement> explain(std::vector<std::pair<std::string, const Param*>> leaves,
-                                    const PlanReport& report, const shard::Mesh& mesh);
+PlanReport apply_plans(ModuleRef model, const shard::Mesh& mesh, const std::vector<Plan>& plans);
+std::vector<ParamPlacement> explain(ModuleRef model, const PlanReport& report,
+                                    const shard::Mesh& mesh);
 
 }  // namespace detail
 
 /// Applies plans one after the other. Throws `user` for a rule that matches nothing (naming the
 /// nearest path), an axis that the mesh does not have, sizes that an axis does not divide, and
 /// plans that disagree about a parameter.
-template <typename M>
+template <IsModule M>
 Placed<M> apply_plans(M model, const shard::Mesh& mesh, const std::vector<Plan>& plans) {
   detail::unshare(model);
-  Placed<M> placed{std::move(model), {}};
-  for (size_t i = 0; i < plans.size(); ++i) {
-    detail::PlanRun run(mesh, plans[i], static_cast<int32_t>(i), placed.report);
-    std::string path;
-    detail::TiedLeaves tied;
-    auto on_leaf = [&](std::string_view at, Param& param) {
-      if (param.absent) return;
-      tied.note(at, param);
-      run.leaf(at, param);
-    };
-    auto on_module = [&](std::string_view at, auto& module) {
-      if (!at.empty()) run.module(at, ModuleRef(module));
-    };
-    detail::walk(placed.model, path, on_leaf, on_module);
-    run.finish([&](bool modules_only) {
-      std::vector<std::string> paths;
-      if (!modules_only) return detail::all_paths(placed.model);
-      for_each_module(placed.model,
-                      [&](std::string_view at, const auto&) { paths.emplace_back(at); });
-      return paths;
-    });
-    if (!tied.empty()) {
-      for_each_param(placed.model, [&](std::string_view at, Param& p) { tied.find_owner(at, p); });
-      tied.settle(mesh, placed.report);
-    }
-  }
-  return placed;
+  PlanReport report = detail::apply_plans(ModuleRef(model), mesh, plans);
+  return {std::move(model), std::move(report)};
 }
 
 /// One plan, without its report.
-template <typename M>
+template <IsModule M>
 M apply_transforms(M model, const Plan& plan, const shard::Mesh& mesh = {}) {
   return apply_plans(std::move(model), mesh, {plan}).model;
 }
 
 /// Path, shape, rules and placement of every parameter.
-template <typename M>
+template <IsModule M>
 std::vector<ParamPlacement> explain(const M& model, const PlanReport& report,
                                     const shard::Mesh& mesh) {
-  std::vector<std::pair<std::string, const Param*>> leaves;
-  for_each_param(
-      model,
-      [&](std::string_view path, const Param& p) { leaves.emplace_back(std::string(path), &p); },
-      Tied::visit);
-  return detail::explain(std::move(leaves), report, mesh);
+  return detail::explain(detail::root_of(model), report, mesh);
 }
 
 }  // namespace espalier::nn

@@ -16,7 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/nn/module_ref.h"
+#include "espalier/base/function_ref.h"
+#include "espalier/nn/module.h"
 #include "espalier/nn/replacements.h"
 
 namespace espalier::nn {
@@ -74,29 +75,19 @@ void unshare(M& tree) {
   unshare(tree, clones);
 }
 
-/// Every leaf, absent ones and second paths included: fn(path, Param&).
-template <typename M, typename Fn>
-void each_leaf(M& tree, Fn&& fn) {
-  std::string path;
-  walk(tree, path, fn, kNothing);
-}
-
-/// Paths of all modules and leaves, for messages.
-template <typename M>
-std::vector<std::string> all_paths(M& tree) {
-  std::vector<std::string> paths;
-  std::string path;
-  auto add = [&](std::string_view at, const auto&) {
-    if (!at.empty()) paths.emplace_back(at);
-  };
-  walk(tree, path, add, add);
-  return paths;
-}
+/// Takes from `tree` the leaves for which the predicate is false, from `rest`, its copy, the
+/// others.
+void partition(ModuleRef tree, ModuleRef rest,
+               FunctionRef<bool(std::string_view path, const Param& leaf)> predicate);
+/// Moves the leaves that `first` lacks from `second`.
+void combine(ModuleRef first, ModuleRef second);
+/// Throws for replacements that found no place in the tree.
+void check_all_used(const Replacer& replacer, ModuleRef tree);
 
 }  // namespace detail
 
 /// fn(std::string_view path, Param leaf) -> Param for every leaf; a tied leaf comes once.
-template <typename M, typename Fn>
+template <IsModule M, typename Fn>
 M map_leaves(M tree, Fn&& fn) {
   detail::unshare(tree);
   for_each_param(tree,
@@ -108,50 +99,21 @@ M map_leaves(M tree, Fn&& fn) {
 /// structure: those for which it is true, and the rest. A leaf that went to the other tree is
 /// `absent`: it keeps its shape, owns no bytes, and walks pass it by. All paths of a tied leaf go
 /// where the leaf goes.
-template <typename M, typename Predicate>
+template <IsModule M, typename Predicate>
 std::pair<M, M> partition(M tree, Predicate&& predicate) {
   detail::unshare(tree);
   M rest = tree;
   detail::unshare(rest);
-  std::unordered_map<std::string, bool> chosen;
-  for_each_param(tree, [&](std::string_view path, const Param& leaf) {
-    chosen.emplace(path, static_cast<bool>(predicate(path, leaf)));
-  });
-  const auto leave_out = [&](M& half, bool side) {
-    detail::each_leaf(half, [&](std::string_view path, Param& leaf) {
-      const auto at = chosen.find(leaf.tied_to.empty() ? std::string(path) : leaf.tied_to);
-      if (leaf.absent || (at != chosen.end() && at->second == side)) return;
-      leaf.absent = true;
-      leaf.data = HostTensor();
-      leaf.bound = Tensor();
-    });
-  };
-  leave_out(tree, true);
-  leave_out(rest, false);
+  detail::partition(ModuleRef(tree), ModuleRef(rest), predicate);
   return {std::move(tree), std::move(rest)};
 }
 
 /// The inverse of partition. Throws `user` naming the path where the trees differ in structure, or
 /// where a leaf is in both or in neither.
-template <typename M>
+template <IsModule M>
 M combine(M first, M second) {
   detail::unshare(first);
-  std::vector<std::pair<std::string, Param*>> others;
-  detail::each_leaf(second, [&](std::string_view path, Param& leaf) {
-    others.emplace_back(std::string(path), &leaf);
-  });
-  size_t next = 0;
-  detail::each_leaf(first, [&](std::string_view path, Param& leaf) {
-    ESPALIER_CHECK(next < others.size() && others[next].first == path, ErrorKind::user, "combine",
-                   "the trees differ in structure: {} faces {}", path,
-                   next < others.size() ? others[next].first : "nothing");
-    Param& other = *others[next++].second;
-    ESPALIER_CHECK(leaf.absent != other.absent, ErrorKind::user, "combine",
-                   "the leaf {} is in {} of the trees", path, leaf.absent ? "none" : "both");
-    if (leaf.absent) leaf = std::move(other);
-  });
-  ESPALIER_CHECK(next == others.size(), ErrorKind::user, "combine",
-                 "the trees differ in structure: nothing faces {}", others[next].first);
+  detail::combine(ModuleRef(first), ModuleRef(second));
   return first;
 }
 
@@ -159,19 +121,16 @@ M combine(M first, M second) {
 /// only the branches that hold a replacement. An optional field may be filled this way. When one
 /// path lies below another, the outer replacement is made first. Throws `user` for a path that
 /// does not exist (naming the nearest), a type that differs, and a path that comes twice.
-template <typename M>
+template <IsModule M>
 M tree_at(M tree, std::vector<Replacement> replacements) {
   detail::unshare(tree);
   detail::Replacer replacer(replacements);
   replacer.visit(tree);
-  if (const Replacement* left = replacer.unused()) {
-    fail(ErrorKind::user, "tree_at", "there is nothing at {}{}", left->path(),
-         nearest_hint(left->path(), detail::all_paths(tree)));
-  }
+  detail::check_all_used(replacer, ModuleRef(tree));
   return tree;
 }
 
-template <typename M, typename T>
+template <IsModule M, typename T>
 M tree_at(M tree, std::string path, T replacement) {
   std::vector<Replacement> one;
   one.emplace_back(std::move(path), std::move(replacement));

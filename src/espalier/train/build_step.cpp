@@ -326,6 +326,15 @@ ir::Graph traced_loss(const TraceLoss& loss) {
   return builder.finish();
 }
 
+std::vector<ParamInfo> params_of(const std::vector<nn::LeafEntry>& leaves) {
+  std::vector<ParamInfo> params;
+  params.reserve(leaves.size());
+  for (const auto& [path, p] : leaves) {
+    params.push_back({path, {p->dtype, p->shape}, p->init, p->trainable});
+  }
+  return params;
+}
+
 Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forward,
                   const StepOptions& options) {
   ir::Graph traced = trace(forward, false, options);

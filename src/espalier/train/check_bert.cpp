@@ -72,7 +72,7 @@ CheckCase read_bert_case(const std::filesystem::path& folder, const CheckSetting
   c->steps = settings.get<int64_t>("steps");
   const AdamOptions adam = check_adam(settings);
   c->optimizer = check_adamw(settings, adam);
-  CheckParameters parameters = check_parameters(folder, BertForMaskedLm(c->config));
+  CheckParameters parameters = check_parameters(folder, nn::leaves_of(BertForMaskedLm(c->config)));
 
   c->tokens = read_token_batch(expected, c->config.vocab_size);
   for (size_t i = 0; i < c->tokens.labels.size(); ++i) {

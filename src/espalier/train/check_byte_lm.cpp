@@ -74,7 +74,7 @@ CheckCase read_byte_lm_case(const std::filesystem::path& folder, const CheckSett
   ESPALIER_CHECK(optimizer == "adam", ErrorKind::unsupported, "check",
                  "expected.json: optimizer \"{}\" is not adam", optimizer);
   c->adam = check_adam(settings);
-  CheckParameters parameters = check_parameters(folder, models::ByteLm(c->config));
+  CheckParameters parameters = check_parameters(folder, nn::leaves_of(models::ByteLm(c->config)));
   const HostTensor bytes =
       expected.tensor("input_bytes", DType::i64, Shape{c->steps, c->batch, c->config.seq_len});
   for (int64_t byte : bytes.as<int64_t>()) {

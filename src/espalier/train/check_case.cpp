@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 
 namespace espalier::train {
 
@@ -11,7 +12,7 @@ using nlohmann::json;
 CheckSettings::CheckSettings(const std::filesystem::path& path) : label_(path.string()) {
   std::ifstream file(path);
   ESPALIER_CHECK(file.good(), ErrorKind::user, "check", "{} cannot be read", label_);
-  values_ = json::parse(file, nullptr, false);
+  values_ = io::try_parse_json(std::string(std::istreambuf_iterator<char>(file), {}));
   ESPALIER_CHECK(values_.is_object(), ErrorKind::data, "check", "{} is no JSON object", label_);
 }
 
@@ -36,6 +37,16 @@ AdamOptions check_adam(const CheckSettings& settings) {
           .beta1 = betas[0],
           .beta2 = betas[1],
           .epsilon = settings.get<double>("optimizer.eps")};
+}
+
+CheckParameters check_parameters(const std::filesystem::path& folder,
+                                 const std::vector<nn::LeafEntry>& leaves) {
+  const io::SafetensorsFile file = io::SafetensorsFile::open(folder / "model.safetensors");
+  CheckParameters parameters;
+  for (const auto& [path, leaf] : leaves) {
+    parameters.emplace(path, file.tensor(path, leaf->dtype, leaf->shape));
+  }
+  return parameters;
 }
 
 void check_load(Step& step, const CheckParameters& parameters) {

@@ -71,16 +71,9 @@ ReadCheckCase read_byte_lm_case, read_bert_case, read_qwen2_case;
 
 /// Adam's options at the key "optimizer" of the settings.
 AdamOptions check_adam(const CheckSettings& settings);
-/// The parameters of `module` from folder/model.safetensors.
-template <typename M>
-CheckParameters check_parameters(const std::filesystem::path& folder, const M& module) {
-  const io::SafetensorsFile file = io::SafetensorsFile::open(folder / "model.safetensors");
-  CheckParameters parameters;
-  nn::for_each_param(module, [&](std::string_view path, const nn::Param& p) {
-    parameters.emplace(path, file.tensor(path, p.dtype, p.shape));
-  });
-  return parameters;
-}
+/// The values of a model's leaves from folder/model.safetensors.
+CheckParameters check_parameters(const std::filesystem::path& folder,
+                                 const std::vector<nn::LeafEntry>& leaves);
 /// Compiles, and copies the parameters in.
 void check_load(Step& step, const CheckParameters& parameters);
 /// Adds the step's outputs that are not state.

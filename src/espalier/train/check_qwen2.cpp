@@ -68,7 +68,7 @@ CheckCase read_qwen2_case(const std::filesystem::path& folder, const CheckSettin
   c->steps = settings.get<int64_t>("steps");
   const AdamOptions adam = check_adam(settings);
   c->optimizer = check_adamw(settings, adam);
-  CheckParameters parameters = check_parameters(folder, Qwen2ForCausalLm(c->config));
+  CheckParameters parameters = check_parameters(folder, nn::leaves_of(Qwen2ForCausalLm(c->config)));
   c->tokens = read_token_batch(expected, c->config.vocab_size);
   const models::Qwen2Config& config = c->config;
   const int64_t steps = c->steps;

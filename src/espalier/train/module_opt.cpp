@@ -36,6 +36,18 @@ std::vector<ShardSpec> shard_specs(const std::vector<std::pair<std::string, nn::
   return specs;
 }
 
+std::vector<std::pair<std::string, nn::Param>> abstract_params(
+    const std::vector<nn::LeafEntry>& leaves) {
+  std::vector<std::pair<std::string, nn::Param>> params;
+  params.reserve(leaves.size());
+  for (const auto& [path, leaf] : leaves) {
+    nn::Param& copy = params.emplace_back(path, *leaf).second;
+    copy.data = HostTensor();
+    copy.bound = Tensor();
+  }
+  return params;
+}
+
 HostTensor make_shard(const ShardSpec& spec, uint64_t seed) {
   HostTensor tensor(spec.dtype, spec.region.size);  // zero-filled
   if (spec.init.kind != nn::Init::Kind::zeros) {

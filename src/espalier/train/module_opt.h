@@ -65,15 +65,11 @@ void save_shards(const std::filesystem::path& path, const std::vector<ShardSpec>
                  const shard::Mesh& mesh, int64_t rank, uint64_t seed);
 
 /// Leaves of a tree with their paths, without values.
-template <typename M>
+std::vector<std::pair<std::string, nn::Param>> abstract_params(
+    const std::vector<nn::LeafEntry>& leaves);
+template <nn::IsModule M>
 std::vector<std::pair<std::string, nn::Param>> abstract_params(const M& model) {
-  std::vector<std::pair<std::string, nn::Param>> params;
-  nn::for_each_param(model, [&](std::string_view path, const nn::Param& p) {
-    nn::Param& copy = params.emplace_back(std::string(path), p).second;
-    copy.data = HostTensor();
-    copy.bound = Tensor();
-  });
-  return params;
+  return abstract_params(nn::leaves_of(model));
 }
 
 /// Applies the plans, then makes every parameter and moment of one rank. Throws what apply_plans

@@ -167,6 +167,7 @@ struct ParamInfo {
   nn::Init init;
   bool trainable;
 };
+std::vector<ParamInfo> params_of(const std::vector<nn::LeafEntry>& leaves);
 /// Binds the module to the builder and traces.
 using TraceLoss = std::function<Loss(const Trace&)>;
 using TraceForward = std::function<NamedTensors(const Trace&)>;
@@ -178,14 +179,6 @@ Step forward_step(const std::vector<ParamInfo>& params, const TraceForward& forw
 ir::Graph traced_loss(const TraceLoss& loss);
 NamedTensors named(const Loss& loss);
 
-template <typename M>
-std::vector<ParamInfo> params_of(const M& module) {
-  std::vector<ParamInfo> params;
-  nn::for_each_param(module, [&](std::string_view path, const nn::Param& p) {
-    params.push_back({std::string(path), {p.dtype, p.shape}, p.init, p.trainable});
-  });
-  return params;
-}
 }  // namespace detail
 
 /// Traces forward, loss, gradients and update into one graph.
@@ -196,7 +189,7 @@ template <typename M, typename LossFn>
 Step make_train_step(M model, const LossFn& loss, const Optimizer& optimizer,
                      const StepOptions& options = {}) {
   return detail::train_step(
-      detail::params_of(model),
+      detail::params_of(nn::leaves_of(model)),
       [&](const Trace& trace) -> Loss {
         nn::bind(model, trace.builder);
         return std::invoke(loss, std::as_const(model), trace);
@@ -217,7 +210,7 @@ ir::Graph trace_loss(M model, const LossFn& loss) {
 template <typename M, typename LossFn>
 Step make_eval_step(M model, const LossFn& loss, const StepOptions& options = {}) {
   return detail::forward_step(
-      detail::params_of(model),
+      detail::params_of(nn::leaves_of(model)),
       [&](const Trace& trace) {
         nn::bind(model, trace.builder);
         return detail::named(std::invoke(loss, std::as_const(model), trace));
@@ -229,7 +222,7 @@ Step make_eval_step(M model, const LossFn& loss, const StepOptions& options = {}
 template <typename M, typename ForwardFn>
 Step make_forward(M model, const ForwardFn& forward, const StepOptions& options = {}) {
   return detail::forward_step(
-      detail::params_of(model),
+      detail::params_of(nn::leaves_of(model)),
       [&](const Trace& trace) -> NamedTensors {
         nn::bind(model, trace.builder);
         return std::invoke(forward, std::as_const(model), trace);
