@@ -55,8 +55,8 @@ int run_plans(const PlansState& state) {
   return 0;
 }
 
-void add_bench_plans(Program& program, CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand("plans", "module trees and shard plans, 42 to 1,610 leaves");
+void add_bench_plans(Program& program, Command& bench) {
+  Command* app = bench.add_subcommand("plans", "module trees and shard plans, 42 to 1,610 leaves");
   const auto state = std::make_shared<PlansState>();
   app->add_option("--repeats", state->options.repeats, "the median counts");
   app->add_option("--module-opt-limit", state->options.module_opt_limit,
@@ -69,9 +69,9 @@ void add_bench_plans(Program& program, CLI::App& bench) {
 }  // namespace
 
 void add_bench(Program& program) {
-  CLI::App* bench = program.app.add_subcommand("bench", "measure speed against the machine's peak");
+  Command* bench = program.app.add_subcommand("bench", "measure speed against the machine's peak");
   add_bench_plans(program, *bench);
-  CLI::App* app =
+  Command* app =
       bench->add_subcommand("byte-lm", "training steps of the byte-level language model");
   const auto state = std::make_shared<State>();
   app->add_option("--batch,--batch-size", state->bench.batch, "sequences of a step");

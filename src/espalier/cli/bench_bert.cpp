@@ -49,8 +49,8 @@ int run(State& s) {
 
 }  // namespace
 
-void add_bench_bert(Program& program, CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand("bert", "training steps of BERT's masked-language model");
+void add_bench_bert(Program& program, Command& bench) {
+  Command* app = bench.add_subcommand("bert", "training steps of BERT's masked-language model");
   const auto s = std::make_shared<State>();
   train::BertBenchSetting& b = s->setting;
   app->add_option("--layers,--num-layer", b.layers, "layers");

@@ -37,8 +37,8 @@ int run(State& s) {
 
 }  // namespace
 
-void add_bench_extract(Program& program, CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand("extract", "reading activations of Qwen2");
+void add_bench_extract(Program& program, Command& bench) {
+  Command* app = bench.add_subcommand("extract", "reading activations of Qwen2");
   const auto s = std::make_shared<State>();
   extract::ExtractBenchOptions& o = s->options;
   app->add_option("--model", o.model, "Hugging Face folder; without: random values");

@@ -10,12 +10,12 @@
 
 namespace espalier::cli {
 
-void add_bench_init(Program& program, CLI::App& bench) {
+void add_bench_init(Program& program, Command& bench) {
   struct State {
     train::InitBenchOptions options;
     bool json = false;
   };
-  CLI::App* app = bench.add_subcommand("init", "normal initial values beside the memory's rate");
+  Command* app = bench.add_subcommand("init", "normal initial values beside the memory's rate");
   const auto state = std::make_shared<State>();
   app->add_option("--values", state->options.values, "values of the tensor that is filled");
   app->add_option("--repeats", state->options.repeats, "the median counts");

@@ -31,8 +31,8 @@ int run(const State& s) {
 
 }  // namespace
 
-void add_bench_overhead(Program& program, CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand(
+void add_bench_overhead(Program& program, Command& bench) {
+  Command* app = bench.add_subcommand(
       "step-overhead",
       "work of the host beside kernels, and make_train_step against a step by hand");
   const auto state = std::make_shared<State>();

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier bench read
+#include <fmt/format.h>
+
 #include "espalier/extract/bench_read.h"
 
 #include <memory>
@@ -47,8 +49,8 @@ int run(State& state) {
 
 }  // namespace
 
-void add_bench_read(Program& program, CLI::App& bench) {
-  CLI::App* app =
+void add_bench_read(Program& program, Command& bench) {
+  Command* app =
       bench.add_subcommand("read", "rows and bytes a second of the reader, beside the disk's rate");
   const auto state = std::make_shared<State>();
   extract::ReadOptions& read = state->options.read;

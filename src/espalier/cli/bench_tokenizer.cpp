@@ -10,12 +10,12 @@
 
 namespace espalier::cli {
 
-void add_bench_tokenizer(Program& program, CLI::App& bench) {
+void add_bench_tokenizer(Program& program, Command& bench) {
   struct State {
     train::TokenizerBenchOptions options;
     bool json = false;
   };
-  CLI::App* app = bench.add_subcommand("tokenizer", "text to token ids, on one core");
+  Command* app = bench.add_subcommand("tokenizer", "text to token ids, on one core");
   const auto state = std::make_shared<State>();
   app->add_option("--tokenizer", state->options.tokenizer,
                   "folder of a tokenizer; without: WordPiece learned from the built-in corpus");

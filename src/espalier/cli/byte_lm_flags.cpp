@@ -9,7 +9,7 @@
 
 namespace espalier::cli {
 
-void ModelFlags::add_to(CLI::App& app, train::ByteLmOptions& o) {
+void ModelFlags::add_to(Command& app, train::ByteLmOptions& o) {
   const char* group = "Model";
   app.add_option("--model", model, "handcraft (basic ops) or library (layers)")->group(group);
   app.add_option("--num-layer,--layers", o.model.layers, "layers")->group(group);
@@ -39,7 +39,7 @@ void ModelFlags::take(train::ByteLmOptions& o) const {
   compile.take(o.compile);
 }
 
-void add_run_flags(CLI::App& app, train::RunOptions& o) {
+void add_run_flags(Command& app, train::RunOptions& o) {
   app.add_option("--steps", o.steps, "steps of the whole run");
   app.add_option("--batch-size,--batch", o.batch_size, "sequences of a step");
   app.add_option("--accumulate", o.accumulate,
@@ -78,7 +78,7 @@ void add_run_flags(CLI::App& app, train::RunOptions& o) {
       ->group("Machine");
 }
 
-void CompileFlags::add_to(CLI::App& app, CompileOptions& o) {
+void CompileFlags::add_to(Command& app, CompileOptions& o) {
   const char* how = "Compilation";
   app.add_option("--dtype", dtype, "float32, bfloat16 or float16")->group(how);
   app.add_option("--compile", o.fuse, "0: op by op, 1: fused loops")->group(how);
@@ -96,7 +96,7 @@ void CompileFlags::take(CompileOptions& o) const {
   o.remat = train::split_list(remat);
 }
 
-void add_machine_flags(CLI::App& app, CompileOptions& o) {
+void add_machine_flags(Command& app, CompileOptions& o) {
   const char* group = "Machine";
   o.cache_dir = train::default_cache_dir();
   app.add_option("--threads", o.threads, "0: as many as there are processors")->group(group);

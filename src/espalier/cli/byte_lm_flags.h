@@ -2,9 +2,9 @@
 // Flags that several subcommands share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
+#include "espalier/cli/flags.h"
 #include "espalier/train/byte_lm_options.h"
 
 namespace espalier::cli {
@@ -14,7 +14,7 @@ struct CompileFlags {
   std::string dtype = "float32";
   std::string remat;
 
-  void add_to(CLI::App& app, CompileOptions& options);
+  void add_to(Command& app, CompileOptions& options);
   void from(const CompileOptions& options);
   void take(CompileOptions& options) const;
 };
@@ -25,15 +25,15 @@ struct ModelFlags {
   std::string init = "torch";
   CompileFlags compile;
 
-  void add_to(CLI::App& app, train::ByteLmOptions& options);
+  void add_to(Command& app, train::ByteLmOptions& options);
   void from(const train::ByteLmOptions& options);
   void take(train::ByteLmOptions& options) const;
 };
 
 /// Choices of every run: steps, batches, optimizer, checkpoints, logs, machine.
-void add_run_flags(CLI::App& app, train::RunOptions& options);
+void add_run_flags(Command& app, train::RunOptions& options);
 
 /// --backend, --threads, --cache-dir.
-void add_machine_flags(CLI::App& app, CompileOptions& options);
+void add_machine_flags(Command& app, CompileOptions& options);
 
 }  // namespace espalier::cli

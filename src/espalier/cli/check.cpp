@@ -48,7 +48,7 @@ int run(State& state) {
 }  // namespace
 
 void add_check(Program& program) {
-  CLI::App* app = program.app.add_subcommand(
+  Command* app = program.app.add_subcommand(
       "check", "compare logits, gradients and optimizer steps with a reference in a folder");
   const auto state = std::make_shared<State>();
   state->options.cache_dir = train::default_cache_dir();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/command.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <optional>
@@ -98,13 +99,14 @@ std::vector<std::string> normalize_flags(const std::vector<std::string>& argumen
 }
 
 void prepare(Program& program) {
-  program.app.set_version_flag("--version", std::string(version()));
-  program.app.get_formatter()->column_width(34);
-  relax(program.app);
+  CLI::App& app = program.app.app();
+  app.set_version_flag("--version", std::string(version()));
+  app.get_formatter()->column_width(34);
+  relax(app);
 }
 
 std::optional<int> parse(Program& program) {
-  CLI::App& app = program.app;
+  CLI::App& app = program.app.app();
   // CLI11 takes the arguments from the back.
   std::vector<std::string> reversed(program.arguments.rbegin(), program.arguments.rend());
   try {

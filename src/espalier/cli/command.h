@@ -2,11 +2,12 @@
 // Subcommands. Each file of this folder adds one to the program; what they do lives in the library.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "espalier/cli/flags.h"
 
 namespace espalier::cli {
 
@@ -14,7 +15,7 @@ namespace espalier::cli {
 using Action = std::function<int()>;
 
 struct Program {
-  CLI::App app{"Espalier trains transformers on the CPU as one compiled graph.", "espalier"};
+  Command app{"Espalier trains transformers on the CPU as one compiled graph.", "espalier"};
   Action action;
   std::vector<std::string> arguments;  // as parsed, for a second pass over them
 };
@@ -31,19 +32,19 @@ void add_vocab(Program& program);
 void add_peak(Program& program);
 void add_bench(Program& program);
 void add_plan(Program& program);
-void add_train_bert(Program& program, CLI::App& train);
-void add_train_qwen2(Program& program, CLI::App& train);
+void add_train_bert(Program& program, Command& train);
+void add_train_qwen2(Program& program, Command& train);
 void add_extract(Program& program);
 void add_verify(Program& program);
 void add_init(Program& program);
 void add_inspect(Program& program);
 void add_export(Program& program);
-void add_bench_tokenizer(Program& program, CLI::App& bench);
-void add_bench_bert(Program& program, CLI::App& bench);
-void add_bench_extract(Program& program, CLI::App& bench);
-void add_bench_read(Program& program, CLI::App& bench);
-void add_bench_init(Program& program, CLI::App& bench);
-void add_bench_overhead(Program& program, CLI::App& bench);
+void add_bench_tokenizer(Program& program, Command& bench);
+void add_bench_bert(Program& program, Command& bench);
+void add_bench_extract(Program& program, Command& bench);
+void add_bench_read(Program& program, Command& bench);
+void add_bench_init(Program& program, Command& bench);
+void add_bench_overhead(Program& program, Command& bench);
 
 /// "--batch_size=4" -> "--batch-size=4": '_' and '-' mean the same in the names of flags.
 std::vector<std::string> normalize_flags(const std::vector<std::string>& arguments);

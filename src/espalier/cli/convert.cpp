@@ -35,15 +35,14 @@ int run(const State& s) {
 }  // namespace
 
 void add_convert(Program& program) {
-  CLI::App* app = program.app.add_subcommand(
+  Command* app = program.app.add_subcommand(
       "convert", "a Hugging Face folder of BERT with another dtype or other files");
   const auto s = std::make_shared<State>();
   app->add_option("FROM", s->from, "folder with config.json and model.safetensors or shards")
       ->required();
   app->add_option("TO", s->to, "folder to make; it opens in transformers")->required();
   app->add_option("--dtype", s->dtype, "float32, bfloat16 or float16");
-  app->add_option("--max-shard-size", s->max_shard_bytes, "bytes of tensors in one file")
-      ->transform(CLI::AsSizeValue(true));
+  app->add_option("--max-shard-size", s->max_shard_bytes, "bytes of tensors in one file")->bytes();
   app->footer(
       "Example:\n  espalier convert bert-base-uncased half --dtype bfloat16 --max-shard-size "
       "100MB");

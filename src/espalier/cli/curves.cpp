@@ -40,7 +40,7 @@ int run(const State& state) {
 }  // namespace
 
 void add_curves(Program& program) {
-  CLI::App* app = program.app.add_subcommand("curves", "several runs in one picture");
+  Command* app = program.app.add_subcommand("curves", "several runs in one picture");
   const auto state = std::make_shared<State>();
   app->add_option("RUN", state->runs, "folders of runs, each as it is or as NAME=FOLDER")
       ->required();

@@ -22,7 +22,7 @@ struct StageFlags {
   std::string stage;
   bool list = false;
 
-  void add_to(CLI::App& app) {
+  void add_to(Command& app) {
     app.add_option("--stage", stage,
                    "traced, forward-PASS, grad, PASS, fused or program; partition with --mesh");
     app.add_flag("--list", list, "names of the stages, in order");
@@ -54,13 +54,13 @@ struct StageFlags {
   }
 };
 
-void add_byte_lm(CLI::App& dump, Program& program) {
+void add_byte_lm(Command& dump, Program& program) {
   struct State {
     train::ByteLmOptions options;
     ModelFlags model;
     StageFlags stage;
   };
-  CLI::App* app = dump.add_subcommand("byte-lm", "of the byte-level language model");
+  Command* app = dump.add_subcommand("byte-lm", "of the byte-level language model");
   const auto state = std::make_shared<State>();
   app->add_option("--batch-size,--batch", state->options.batch_size, "sequences of a step");
   state->model.add_to(*app, state->options);
@@ -74,13 +74,13 @@ void add_byte_lm(CLI::App& dump, Program& program) {
   });
 }
 
-void add_bert(CLI::App& dump, Program& program) {
+void add_bert(Command& dump, Program& program) {
   struct State {
     train::BertDumpOptions options;
     CompileFlags compile;
     StageFlags stage;
   };
-  CLI::App* app = dump.add_subcommand("bert", "of BERT's training step");
+  Command* app = dump.add_subcommand("bert", "of BERT's training step");
   const auto state = std::make_shared<State>();
   train::BertDumpOptions& o = state->options;
   app->add_option("--config", o.model, "bert-base, bert-2l-256h, or a config.json");
@@ -102,7 +102,7 @@ void add_bert(CLI::App& dump, Program& program) {
 }  // namespace
 
 void add_dump(Program& program) {
-  CLI::App* dump = program.app.add_subcommand("dump", "print a stage of compilation as text");
+  Command* dump = program.app.add_subcommand("dump", "print a stage of compilation as text");
   add_byte_lm(*dump, program);
   add_bert(*dump, program);
   dump->footer(

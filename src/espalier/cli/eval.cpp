@@ -119,7 +119,7 @@ int run(State& state) {
 }  // namespace
 
 void add_eval(Program& program) {
-  CLI::App* app = program.app.add_subcommand("eval", "measure a trained model on a file");
+  Command* app = program.app.add_subcommand("eval", "measure a trained model on a file");
   const auto state = std::make_shared<State>();
   state->flags.add_to(*app);
   app->add_option("--data", state->data,

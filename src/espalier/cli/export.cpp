@@ -61,7 +61,7 @@ int run(State& state) {
 }  // namespace
 
 void add_export(Program& program) {
-  CLI::App* app = program.app.add_subcommand("export", "an extraction in another program's layout");
+  Command* app = program.app.add_subcommand("export", "an extraction in another program's layout");
   const auto state = std::make_shared<State>();
   extract::ExportOptions& o = state->options;
   app->add_option("RUN", o.run, "folder or URL of the run")->required();

@@ -158,7 +158,7 @@ int run(State& state) {
   return print(run_extract(o, screen.events()), state.json);
 }
 
-void add_data_flags(CLI::App* app, State& state) {
+void add_data_flags(Command* app, State& state) {
   extract::SourceOptions& s = state.options.source;
   const char* data = "Data";
   app->add_option("--dataset,--dataset-path", state.dataset, "JSONL files or folders of tasks")
@@ -187,7 +187,7 @@ void add_data_flags(CLI::App* app, State& state) {
   app->add_option("--random-seed,--seed", s.random_seed, "of the variants")->group(arc);
 }
 
-void add_output_flags(CLI::App* app, State& state) {
+void add_output_flags(Command* app, State& state) {
   extract::ExtractOptions& o = state.options;
   const char* what = "What is read and stored";
   app->add_option("--layers,--layers-to-extract", state.layers,
@@ -209,7 +209,7 @@ void add_output_flags(CLI::App* app, State& state) {
 }  // namespace
 
 void add_extract(Program& program) {
-  CLI::App* app =
+  Command* app =
       program.app.add_subcommand("extract", "read a model's activations into safetensors shards");
   const auto state = std::make_shared<State>();
   extract::ExtractOptions& o = state->options;

@@ -38,7 +38,7 @@ int run(State& state) {
 }  // namespace
 
 void add_generate(Program& program) {
-  CLI::App* app = program.app.add_subcommand("generate", "write text with a trained model");
+  Command* app = program.app.add_subcommand("generate", "write text with a trained model");
   const auto state = std::make_shared<State>();
   state->flags.add_to(*app);
   app->add_option("--prompt", state->prompt, "text to continue");

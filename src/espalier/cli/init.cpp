@@ -13,7 +13,7 @@ void add_init(Program& program) {
     uint64_t seed = 0;
     models::Qwen2Config small;
   };
-  CLI::App* app = program.app.add_subcommand(
+  Command* app = program.app.add_subcommand(
       "init", "write a checkpoint with initial values as a Hugging Face folder");
   const auto init = std::make_shared<Init>();
   app->add_option("NAME", init->name, "qwen2-0.5b, qwen2-7b, or qwen2 with the sizes below")

@@ -33,7 +33,6 @@ int main(int argc, char** argv) {
   try {
     cli::Program program;
     program.arguments = cli::normalize_flags({argv + 1, argv + argc});
-    program.app.option_defaults()->always_capture_default();
     cli::add_train(program);
     cli::add_generate(program);
     cli::add_eval(program);

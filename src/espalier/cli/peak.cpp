@@ -71,7 +71,7 @@ int run(const State& state) {
 }  // namespace
 
 void add_peak(Program& program) {
-  CLI::App* app = program.app.add_subcommand("peak", "measure arithmetic, memory and disk");
+  Command* app = program.app.add_subcommand("peak", "measure arithmetic, memory and disk");
   const auto state = std::make_shared<State>();
   state->options.disk_folder = ".";
   app->add_option("--threads", state->options.threads, "0: as many as there are processors");

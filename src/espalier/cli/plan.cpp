@@ -75,7 +75,7 @@ int run(State& s) {
 }  // namespace
 
 void add_plan(Program& program) {
-  CLI::App* app =
+  Command* app =
       program.app.add_subcommand("plan", "where a shard plan puts a model, and what a step costs");
   const auto s = std::make_shared<State>();
   app->add_option("model", s->options.model,

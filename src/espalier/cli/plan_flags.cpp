@@ -3,7 +3,7 @@
 
 namespace espalier::cli {
 
-void PlanFlags::add_to(CLI::App& app) {
+void PlanFlags::add_to(Command& app) {
   app.add_option("--mesh", mesh, "axes and sizes: data=8,model=4");
   app.add_option("--rule", rules, "GLOB=TRANSFORM, again for more; the first that matches wins")
       ->allow_extra_args(false);

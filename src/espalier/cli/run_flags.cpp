@@ -7,7 +7,7 @@
 
 namespace espalier::cli {
 
-void RunFlags::add_to(CLI::App& app) {
+void RunFlags::add_to(Command& app) {
   app.add_option("RUN", run, "folder of a run, or one of its checkpoints")->required();
   app.add_option("--dtype", dtype, "float32, bfloat16 or float16")->group("Machine");
   add_machine_flags(app, compile);

@@ -2,10 +2,10 @@
 // Flags of subcommands that read a trained run.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "espalier/backend/executable.h"
+#include "espalier/cli/flags.h"
 #include "espalier/train/byte_lm_steps.h"
 
 namespace espalier::cli {
@@ -15,7 +15,7 @@ struct RunFlags {
   std::string dtype = "float32";
   CompileOptions compile;
 
-  void add_to(CLI::App& app);
+  void add_to(Command& app);
   /// The run's newest valid checkpoint; warnings go to standard error.
   train::LoadedCheckpoint open();
 };

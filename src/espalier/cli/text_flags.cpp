@@ -3,7 +3,7 @@
 
 namespace espalier::cli {
 
-void TextFlags::add_to(CLI::App& app, train::TextOptions& o) {
+void TextFlags::add_to(Command& app, train::TextOptions& o) {
   const char* data = "Data";
   app.add_option("--data", o.data,
                  "text with empty lines between documents, .jsonl with a \"text\" a line, or "

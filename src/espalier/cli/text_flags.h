@@ -2,11 +2,11 @@
 // Flags of the runs on tokenized text.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "espalier/cli/byte_lm_flags.h"
 #include "espalier/cli/command.h"
+#include "espalier/cli/flags.h"
 #include "espalier/cli/screen.h"
 #include "espalier/train/text_options.h"
 
@@ -17,7 +17,7 @@ struct TextFlags {
   CompileFlags compile;
   std::string attention = "fused";
 
-  void add_to(CLI::App& app, train::TextOptions& options);
+  void add_to(Command& app, train::TextOptions& options);
   void from(const train::TextOptions& options);
   void take(train::TextOptions& options) const;
 };

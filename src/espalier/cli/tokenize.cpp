@@ -18,7 +18,7 @@ struct State {
 }  // namespace
 
 void add_tokenize(Program& program) {
-  CLI::App* app = program.app.add_subcommand("tokenize", "turn text into token ids, or back");
+  Command* app = program.app.add_subcommand("tokenize", "turn text into token ids, or back");
   const auto state = std::make_shared<State>();
   app->add_option("--tokenizer", state->tokenizer,
                   "folder with tokenizer.json, vocab.txt or vocab.json and merges.txt")

@@ -30,8 +30,8 @@ int run(Program& program, State& state) {
   return 0;
 }
 
-void add_train_byte_lm(Program& program, CLI::App& train) {
-  CLI::App* app = train.add_subcommand("byte-lm", "train the byte-level language model");
+void add_train_byte_lm(Program& program, Command& train) {
+  Command* app = train.add_subcommand("byte-lm", "train the byte-level language model");
   const auto state = std::make_shared<State>();
   train::ByteLmOptions& o = state->options;
   app->add_option("--data", o.data, "a file of bytes, or builtin: this project's own text");
@@ -51,7 +51,7 @@ void add_train_byte_lm(Program& program, CLI::App& train) {
 }  // namespace
 
 void add_train(Program& program) {
-  CLI::App* train = program.app.add_subcommand("train", "train a model");
+  Command* train = program.app.add_subcommand("train", "train a model");
   add_train_byte_lm(program, *train);
   add_train_bert(program, *train);
   add_train_qwen2(program, *train);

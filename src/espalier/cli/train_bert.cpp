@@ -15,8 +15,8 @@ struct State {
 
 }  // namespace
 
-void add_train_bert(Program& program, CLI::App& train) {
-  CLI::App* app = train.add_subcommand("bert", "train BERT on masked tokens");
+void add_train_bert(Program& program, Command& train) {
+  Command* app = train.add_subcommand("bert", "train BERT on masked tokens");
   const auto state = std::make_shared<State>();
   train::BertOptions& o = state->options;
   state->flags.add_to(*app, o);

@@ -15,15 +15,15 @@ struct State {
 
 }  // namespace
 
-void add_train_qwen2(Program& program, CLI::App& train) {
-  CLI::App* app = train.add_subcommand("qwen2", "train a Qwen2 to guess the next token");
+void add_train_qwen2(Program& program, Command& train) {
+  Command* app = train.add_subcommand("qwen2", "train a Qwen2 to guess the next token");
   const auto state = std::make_shared<State>();
   train::Qwen2Options& o = state->options;
   state->flags.add_to(*app, o);
   app->add_option("--end-token", o.end_token, "the token that stands between texts")->group("Data");
   const char* model = "Model";
   const auto size = [&](const char* flags, int64_t& value, const char* what) {
-    app->add_option(flags, value, what)->check(CLI::PositiveNumber)->group(model);
+    app->add_option(flags, value, what)->positive()->group(model);
   };
   size("--num-layer,--layers", o.layers, "layers, in place of the config's");
   size("--hidden", o.hidden, "hidden size, likewise");

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // espalier verify, espalier inspect
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "espalier/cli/command.h"
@@ -41,8 +43,8 @@ extract::InspectReport inspected(const State& state) {
       *store, {.hooks = state.hooks, .threads = state.threads, .progress = shown_by(bar)});
 }
 
-CLI::App* add_command(Program& program, const char* name, const char* text, State& state) {
-  CLI::App* app = program.app.add_subcommand(name, text);
+Command* add_command(Program& program, const char* name, const char* text, State& state) {
+  Command* app = program.app.add_subcommand(name, text);
   app->add_option("RUN", state.run, "folder or URL of the run")->required();
   app->add_option("--threads", state.threads, "shards at a time; 0: as many as processors");
   app->add_flag("--json", state.json, "print one JSON object");
@@ -53,7 +55,7 @@ CLI::App* add_command(Program& program, const char* name, const char* text, Stat
 
 void add_verify(Program& program) {
   const auto state = std::make_shared<State>();
-  CLI::App* app =
+  Command* app =
       add_command(program, "verify", "check every shard of an extraction, byte by byte", *state);
   app->footer(
       "Changes nothing but notes of damaged shards, which the same extract command makes again.\n"
@@ -69,8 +71,8 @@ void add_verify(Program& program) {
 
 void add_inspect(Program& program) {
   const auto state = std::make_shared<State>();
-  CLI::App* app = add_command(
-      program, "inspect", "what is in an extraction: settings, shapes, norms, outliers", *state);
+  Command* app = add_command(program, "inspect",
+                             "what is in an extraction: settings, shapes, norms, outliers", *state);
   app->add_option("--hooks", state->hooks, "globs of the activations that are read; without: all");
   app->footer("Example:\n  espalier inspect activations --hooks 'resid_post.*'");
   app->callback([&program, state] {

@@ -65,7 +65,7 @@ int run(const State& state) {
 }  // namespace
 
 void add_vocab(Program& program) {
-  CLI::App* app = program.app.add_subcommand("vocab", "learn a vocabulary from text");
+  Command* app = program.app.add_subcommand("vocab", "learn a vocabulary from text");
   const auto state = std::make_shared<State>();
   app->add_option("--data", state->data, "a file of text, or builtin");
   app->add_option("--output", state->output, "folder to write its files into")->required();
