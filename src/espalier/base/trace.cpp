@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
-
 #include "espalier/base/text.h"
 
 namespace espalier {
@@ -35,24 +33,23 @@ size_t TraceWriter::size() const {
 std::string TraceWriter::json() const {
   const std::lock_guard lock(mutex_);
   std::string out = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
-  auto to = std::back_inserter(out);
   const char* separator = "\n";
   for (const auto& [thread, name] : thread_names_) {
-    fmt::format_to(to,
-                   R"({}{{"ph":"M","name":"thread_name","pid":1,"tid":{},"args":{{"name":{}}}}})",
-                   separator, thread, json_quote(name));
+    out +=
+        fmt::format(R"({}{{"ph":"M","name":"thread_name","pid":1,"tid":{},"args":{{"name":{}}}}})",
+                    separator, thread, json_quote(name));
     separator = ",\n";
   }
   for (const Span& span : spans_) {
-    fmt::format_to(to,
-                   R"({}{{"ph":"X","name":{},"cat":{},"pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f})",
-                   separator, json_quote(span.name), json_quote(span.category), span.thread,
-                   span.start_us, span.duration_us);
+    out +=
+        fmt::format(R"({}{{"ph":"X","name":{},"cat":{},"pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f})",
+                    separator, json_quote(span.name), json_quote(span.category), span.thread,
+                    span.start_us, span.duration_us);
     if (!span.arguments.empty()) {
       out += ",\"args\":{";
       const char* comma = "";
       for (const auto& [key, value] : span.arguments) {
-        fmt::format_to(to, "{}{}:{}", comma, json_quote(key), json_quote(value));
+        out += fmt::format("{}{}:{}", comma, json_quote(key), json_quote(value));
         comma = ",";
       }
       out += '}';

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 #include <limits>
 
 #include "espalier/base/error.h"
@@ -59,10 +58,9 @@ std::vector<double> smoothed(const std::vector<double>& y) {
 std::string path_of(const Chart& chart, const Frame& frame, const std::vector<double>& xs,
                     const std::vector<double>& ys) {
   std::string path;
-  auto out = std::back_inserter(path);
   const auto point = [&](char command, double x, double y) {
     const double clipped = std::clamp(frame.at_y(y), frame.top - 2, frame.bottom + 2);
-    fmt::format_to(out, "{}{:.1f} {:.1f}", command, frame.at_x(x), clipped);
+    path += fmt::format("{}{:.1f} {:.1f}", command, frame.at_x(x), clipped);
   };
   size_t i = 0;
   while (i < xs.size()) {
