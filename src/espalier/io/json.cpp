@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/io/json.h"
 
-template class nlohmann::basic_json<>;
-template class nlohmann::basic_json<nlohmann::ordered_map>;
-
 namespace espalier::io {
 
 nlohmann::json parse_json(std::string_view text) { return nlohmann::json::parse(text); }

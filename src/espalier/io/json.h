@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// nlohmann's JSON library. Its templates are slow to compile, so the two kinds of values and the
-// parser are compiled once, in json.cpp.
+// nlohmann's JSON library, with its parser compiled once, in json.cpp: its templates are slow to
+// compile again in every source. (Explicit instantiation of its values did not save time.)
 #pragma once
 
 #include <nlohmann/json.hpp>
 #include <string_view>
-
-extern template class nlohmann::basic_json<>;
-extern template class nlohmann::basic_json<nlohmann::ordered_map>;
 
 namespace espalier::io {
 
