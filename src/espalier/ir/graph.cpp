@@ -26,9 +26,7 @@ std::vector<int32_t> Graph::use_counts() const {
   return counts;
 }
 
-bool needs_mesh(const Node& node) {
-  return has_trait(node.op, kMesh) || node.attrs.has(Attr::cut);
-}
+bool needs_mesh(const Node& node) { return has_trait(node.op, kMesh) || node.attrs.has(Attr::cut); }
 
 namespace {
 void verify_node(const Graph& graph, int32_t id) {
