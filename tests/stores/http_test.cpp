@@ -89,6 +89,8 @@ TEST_F(HttpTest, SlowAnswersAreGivenUp) {
   EXPECT_EQ(answer.status, 0);
   EXPECT_THAT(answer.failure, HasSubstr("Timeout"));
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  server_.add({.kind = Fault::Kind::stall, .bytes = 2, .seconds = 30.0});
+  EXPECT_EQ(patient().status, 200);
 }
 
 TEST_F(HttpTest, NoUrlIsAnError) {
