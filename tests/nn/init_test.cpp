@@ -132,13 +132,13 @@ TEST(Init, PiecesHaveTheValuesOfTheWhole) {
   HostTensor all(DType::f32, whole);
   fill(init, 3, "w", all);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    for (const shard::Region& region : {shard::Region{{0, 0, 0}, {6, 8, 10}},
-                                        {{3, 0, 0}, {3, 8, 10}},
-                                        {{0, 4, 0}, {6, 2, 10}},
-                                        {{2, 2, 5}, {2, 4, 5}},
-                                        {{5, 7, 9}, {1, 1, 1}}}) {
+    for (const shard::Region& region : {shard::Region{{0, 0, 0}, {6, 8, 10}, whole},
+                                        {{3, 0, 0}, {3, 8, 10}, whole},
+                                        {{0, 4, 0}, {6, 2, 10}, whole},
+                                        {{2, 2, 5}, {2, 4, 5}, whole},
+                                        {{5, 7, 9}, {1, 1, 1}, whole}}) {
       HostTensor piece(dtype, region.size);
-      fill(init, 3, "w", whole, region, piece);
+      fill(init, 3, "w", region, piece);
       int64_t at = 0;
       for (int64_t i = 0; i < region.size[0]; ++i) {
         for (int64_t j = 0; j < region.size[1]; ++j) {

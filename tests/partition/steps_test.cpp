@@ -138,5 +138,26 @@ TEST(ByteLmSteps, AreThoseOfOneDevice) {
   expect_equal_steps(byte_lm_case(both, models::ByteLmVariant::handcraft, false));
 }
 
+/// Query, key and value in one weight, cut in each of them: nothing is put together.
+TEST(ByteLmSteps, OfAJointProjectionCutByHeadsAreThoseOfOneDevice) {
+  const auto cut =
+      rules({"*.mlp.up=column_parallel(model)", "*.mlp.down=row_parallel(model)",
+             "*.attention.qkv=column_parallel(model, 3)", "*.attention.out=row_parallel(model)"});
+  const auto library = models::ByteLmVariant::library;
+  for (const CutPlan& plan : std::vector<CutPlan>{{"model=2", cut},
+                                                  {"model=4", cut},
+                                                  {"data=2,model=4", cut},
+                                                  {"data=2,model=2", cut + fully_sharded()}}) {
+    SCOPED_TRACE(title(plan));
+    const passes::Partitioned made = expect_equal_steps(byte_lm_case(plan, library));
+    EXPECT_EQ(made.notes, std::vector<std::string>{});
+    if (HasFailure()) return;
+  }
+  SCOPED_TRACE("attention from basic ops");
+  const CutPlan both{"data=2,model=2", cut};
+  expect_equal_steps(byte_lm_case(both, library, false));
+  expect_equal_steps(byte_lm_case(both, models::ByteLmVariant::handcraft, false));
+}
+
 }  // namespace
 }  // namespace espalier::testing

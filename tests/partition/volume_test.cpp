@@ -107,6 +107,30 @@ TEST(Volume, TensorParallelSumsActivationsTwiceALayerEachWay) {
   EXPECT_EQ(sent.made.notes, std::vector<std::string>{});
 }
 
+/// The same of the byte LM, whose query, key and value are one weight.
+TEST(Volume, AJointProjectionCutByHeadsSendsNoMoreThanThreeOfThem) {
+  const auto plan = [](const char* qkv) {
+    return rules({"*.mlp.up=column_parallel(model)", "*.mlp.down=row_parallel(model)",
+                  std::string("*.attention.qkv=") + qkv, "*.attention.out=row_parallel(model)"});
+  };
+  const auto library = models::ByteLmVariant::library;
+  const Sent sent(byte_lm_case({"model=2", plan("column_parallel(model, 3)")}, library));
+  const double each = kF32 * kBatch * kSeq * 16;
+  for (const char* what : {"activations, forward", "activations, backward"}) {
+    const Communication& sums = sent.at(CollectiveKind::all_reduce, "model", what);
+    EXPECT_EQ(sums.count, 2 * 2);
+    EXPECT_EQ(sums.bytes, 4 * each);
+  }
+  EXPECT_EQ(sent.at(CollectiveKind::all_reduce, "model", "scalars").count, 1);  // the norm
+  EXPECT_EQ(sent.rows.size(), 3u);
+  EXPECT_EQ(sent.made.notes, std::vector<std::string>{});
+
+  // Cut as one, its pieces straddle the three and are put together.
+  const Sent straddling(byte_lm_case({"model=2", plan("column_parallel(model)")}, library));
+  EXPECT_EQ(straddling.at(CollectiveKind::all_gather, "model", "activations, forward").bytes,
+            2 * 3 * each);
+}
+
 TEST(Volume, AProductOfMeshesIsTheSumOfItsParts) {
   const MeshCase c = bert_case(
       {"data=2,model=2", shard::preset("bert-tp") + rules({"*=fully_shard(data, 1)"})}, {});

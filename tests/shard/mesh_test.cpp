@@ -60,16 +60,24 @@ TEST(PartitionSpec, RegionsTileTheTensor) {
   const Mesh mesh = Mesh::parse("data=2,model=3");
   for (const PartitionSpec& spec :
        {PartitionSpec(), PartitionSpec{{"model"}, {}}, PartitionSpec{{"data"}, {"model"}},
-        PartitionSpec{{}, {"model", "data"}}, PartitionSpec{{"data", "model"}, {}}}) {
+        PartitionSpec{{}, {"model", "data"}}, PartitionSpec{{"data", "model"}, {}},
+        PartitionSpec::parse("(2*model,data)"), PartitionSpec::parse("(2*data,3*model)"),
+        PartitionSpec::parse("(-,(3*data,3*model))")}) {
     const Shape shape{12, 18};
     std::vector<int> owners(12 * 18, 0);
     for (int64_t rank = 0; rank < mesh.devices(); ++rank) {
       const Region region = region_of(shape, spec, mesh, rank);
-      EXPECT_EQ(region.size, spec.local_shape(shape, mesh));
-      for (int64_t i = 0; i < region.size[0]; ++i) {
-        for (int64_t j = 0; j < region.size[1]; ++j) {
-          ++owners[static_cast<size_t>((region.first[0] + i) * 18 + region.first[1] + j)];
+      EXPECT_EQ(region.size.numel(), spec.local_shape(shape, mesh).numel());
+      EXPECT_EQ(region.view.numel(), shape.numel());
+      const std::vector<int64_t> strides = region.view.strides();
+      for (int64_t i = 0; i < region.size.numel(); ++i) {
+        int64_t index = 0, rest = i;
+        for (int64_t d = region.view.rank() - 1; d >= 0; --d) {
+          const auto at = static_cast<size_t>(d);
+          index += (region.first[at] + rest % region.size[d]) * strides[at];
+          rest /= region.size[d];
         }
+        ++owners[static_cast<size_t>(index)];
       }
     }
     const int64_t copies = mesh.devices() / spec.pieces(mesh);
@@ -85,7 +93,35 @@ TEST(PartitionSpec, TheFirstAxisOfADimensionCutsTheCoarsestPieces) {
   EXPECT_THAT(region_of({8, 1}, spec, mesh, 2).first, ElementsAre(2, 0));
 }
 
+TEST(PartitionSpec, ADeviceHasAPieceOfEveryGroup) {
+  const Mesh mesh = Mesh::parse("model=2");
+  PartitionSpec spec;
+  spec.cut(0, "model", 3);
+  EXPECT_EQ(spec.groups(0), 3);
+  EXPECT_EQ(spec.local_shape({6, 1}, mesh), (Shape{3, 1}));
+  // Seen as [3,2,1]: the second of each two.
+  const Region region = region_of({6, 1}, spec, mesh, 1);
+  EXPECT_EQ(region.view, (Shape{3, 2, 1}));
+  EXPECT_THAT(region.first, ElementsAre(0, 1, 0));
+  EXPECT_EQ(region.size, (Shape{3, 1, 1}));
+  EXPECT_THAT(error_of([&] {
+                spec.local_shape({9, 1}, mesh);
+              }),
+              HasSubstr("does not divide dimension 0 of [9,1], where 9 are left in 3 groups"));
+  EXPECT_THAT(
+      error_of([&] { spec.cut(0, "data", 2); }),
+      HasSubstr("axis data cannot cut dimension 0 within 2 groups, others cut it within 3"));
+}
+
 TEST(PartitionSpec, PrintsAndRefuses) {
+  for (const char* text :
+       {"-", "(model,-)", "((data,model),-)", "(3*model,-)", "(-,(2*data,2*model))"}) {
+    EXPECT_EQ(PartitionSpec::parse(text).str(2), text);
+  }
+  for (const char* text : {"(*model,-)", "(3*,-)", "(1*model,-)", "(x*model,-)", "(3*-,-)"}) {
+    EXPECT_THAT(error_of([&] { PartitionSpec::parse(text); }), HasSubstr("is no partition spec"))
+        << text;
+  }
   EXPECT_EQ(PartitionSpec().str(2), "-");
   EXPECT_EQ((PartitionSpec{{"model"}, {}}).str(2), "(model,-)");
   EXPECT_EQ((PartitionSpec{{"data", "model"}, {}}).str(2), "((data,model),-)");

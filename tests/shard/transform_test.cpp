@@ -14,9 +14,9 @@ using ::testing::HasSubstr;
 
 TEST(Transform, ReadsItsOwnText) {
   for (const std::string text :
-       {"column_parallel(model)", "row_parallel(model)", "fully_shard(data)",
-        "fully_shard(data, 4096)", "tensor_parallel(model, 1)", "replicate", "freeze",
-        "with_dtype(bf16)"}) {
+       {"column_parallel(model)", "column_parallel(model, 3)", "row_parallel(model)",
+        "fully_shard(data)", "fully_shard(data, 4096)", "tensor_parallel(model, 1)", "replicate",
+        "freeze", "with_dtype(bf16)"}) {
     EXPECT_EQ(Transform::parse(text).str(), text);
   }
   EXPECT_EQ(Transform::parse(" tensor_parallel( model , 1 ) ").dim, 1);
@@ -29,9 +29,10 @@ TEST(Transform, WrongTextsSayWhatToWrite) {
                         "column_parallel"));
   EXPECT_THAT(error_of([] { Transform::parse("column_parallel"); }),
               HasSubstr("\"column_parallel\" cannot be read; write column_parallel(AXIS)"));
-  for (const std::string text : {"column_parallel(a, b)", "column_parallel(a", "tensor_parallel(a)",
-                                 "tensor_parallel(a, -1)", "fully_shard()", "fully_shard(a, b)",
-                                 "with_dtype(i32)", "with_dtype(f3)", "freeze(a)"}) {
+  for (const std::string text :
+       {"column_parallel(a, b)", "column_parallel(a, 0)", "column_parallel(a", "tensor_parallel(a)",
+        "tensor_parallel(a, -1)", "fully_shard()", "fully_shard(a, b)", "with_dtype(i32)",
+        "with_dtype(f3)", "freeze(a)"}) {
     EXPECT_THAT(error_of([&] { Transform::parse(text); }), HasSubstr("cannot be read; write"))
         << text;
   }

@@ -51,13 +51,13 @@ void expect_pieces_of(const BertForMaskedLm& whole, const Mesh& mesh) {
     nn::for_each_param(made.model, [&](std::string_view path, const nn::Param& p) {
       const HostTensor& all = nn::param_at(whole, path).data;
       const shard::Region region = shard::region_of(p.shape, p.placement.spec, mesh, rank);
-      ASSERT_EQ(p.data.shape(), region.size) << path;
+      ASSERT_EQ(p.data.shape(), p.placement.spec.local_shape(p.shape, mesh)) << path;
       std::vector<bool>& found =
           seen.try_emplace(std::string(path), static_cast<size_t>(all.numel())).first->second;
-      const std::vector<int64_t> strides = p.shape.strides();
+      const std::vector<int64_t> strides = region.view.strides();
       for (int64_t i = 0; i < p.data.numel(); ++i) {
         int64_t index = 0, rest = i;
-        for (int64_t d = p.shape.rank() - 1; d >= 0; --d) {
+        for (int64_t d = region.view.rank() - 1; d >= 0; --d) {
           const auto at = static_cast<size_t>(d);
           index += (region.first[at] + rest % region.size[d]) * strides[at];
           rest /= region.size[d];

@@ -100,7 +100,8 @@ void add_plan(Program& program) {
   app->add_flag("--all", s->all, "a line for each parameter, equal layers not joined");
   app->add_flag("--json", s->json, "one JSON object");
   app->footer(
-      "Transforms: column_parallel(AXIS), row_parallel(AXIS), fully_shard(AXIS[, MIN_SIZE]),\n"
+      "Transforms: column_parallel(AXIS[, MATRICES]), row_parallel(AXIS), fully_shard(AXIS[, "
+      "MIN_SIZE]),\n"
       "tensor_parallel(AXIS, DIM), replicate, freeze, with_dtype(TYPE).\nExamples:\n"
       "  espalier plan bert-100l-5120h --mesh data=8,model=8 --preset bert-tp+fsdp\n"
       "  espalier plan bert-base --preset bert-tp --sweep 16 --device tpu-v5e --dtype bf16\n"

@@ -34,10 +34,10 @@ std::vector<Elements> random_uniform(const Call& call) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, first + i);
     return {std::move(out)};
   }
-  const std::vector<int64_t> strides = Shape(call.node.attrs.integers(Attr::whole)).strides();
+  const std::vector<int64_t> strides = piece->view.strides();
   int64_t base = 0;
   for (size_t d = 0; d < strides.size(); ++d) base += piece->first[d] * strides[d];
-  const std::vector<size_t> index = offsets(call.out().shape.dims(), strides, base);
+  const std::vector<size_t> index = offsets(piece->size.dims(), strides, base);
   for (size_t i = 0; i < out.size(); ++i) out[i] = rng_uniform(key, first + index[i]);
   return {std::move(out)};
 }

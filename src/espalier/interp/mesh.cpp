@@ -213,7 +213,7 @@ class MeshRun {
 std::vector<size_t> piece_offsets(const Shape& whole, const shard::PartitionSpec& spec,
                                   const shard::Mesh& mesh, int64_t rank) {
   const shard::Region region = shard::region_of(whole, spec, mesh, rank);
-  const std::vector<int64_t> strides = whole.strides();
+  const std::vector<int64_t> strides = region.view.strides();
   int64_t base = 0;
   for (size_t d = 0; d < strides.size(); ++d) base += region.first[d] * strides[d];
   return offsets(region.size.dims(), strides, base);

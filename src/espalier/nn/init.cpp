@@ -102,9 +102,8 @@ class Stream {
 /// The runs of a region that lie together in the whole tensor.
 class Runs {
  public:
-  Runs(const Shape& whole, const shard::Region& region)
-      : region_(region), strides_(whole.strides()) {
-    dims_ = whole.rank();
+  explicit Runs(const shard::Region& region)
+      : region_(region), strides_(region.view.strides()), dims_(region.view.rank()) {
     // Trailing dimensions that are whole belong to one run, with the first that is not.
     while (dims_ > 0 && length_ == stride_of(dims_ - 1)) length_ *= region.size[--dims_];
   }
@@ -113,7 +112,7 @@ class Runs {
   /// Index in the whole tensor of the first element of a run.
   int64_t start(int64_t run) const {
     int64_t index = 0;
-    for (int64_t d = whole_rank() - 1; d >= 0; --d) {
+    for (int64_t d = region_.view.rank() - 1; d >= 0; --d) {
       int64_t at = region_.first[static_cast<size_t>(d)];
       if (d < dims_) {
         at += run % region_.size[d];
@@ -125,11 +124,10 @@ class Runs {
   }
 
  private:
-  int64_t whole_rank() const { return region_.size.rank(); }
   int64_t stride_of(int64_t d) const { return strides_[static_cast<size_t>(d)]; }
   const shard::Region& region_;
   std::vector<int64_t> strides_;
-  int64_t dims_ = 0;  // leading dimensions that number the runs
+  int64_t dims_;  // leading dimensions that number the runs
   int64_t length_ = 1;
 };
 
@@ -161,14 +159,14 @@ void fill(const Init& init, uint64_t seed, std::string_view path, int64_t first,
   Stream(init, seed, path).write(first, values.data(), static_cast<int64_t>(values.size()));
 }
 
-void fill(const Init& init, uint64_t seed, std::string_view path, const Shape& whole,
-          const shard::Region& region, HostTensor& tensor) {
+void fill(const Init& init, uint64_t seed, std::string_view path, const shard::Region& region,
+          HostTensor& tensor) {
   ESPALIER_CHECK(is_float(tensor.dtype()), ErrorKind::user, "init",
                  "only float parameters have initial values, got {}{} at {}", name(tensor.dtype()),
                  tensor.shape().str(), path);
-  ESPALIER_ASSERT(tensor.shape() == region.size);
+  ESPALIER_ASSERT(tensor.numel() == region.size.numel());
   const Stream stream(init, seed, path);
-  const Runs runs(whole, region);
+  const Runs runs(region);
   const int64_t numel = tensor.numel();
   const int64_t blocks = (numel + kBlock - 1) / kBlock;
   const bool direct = tensor.dtype() == DType::f32;
@@ -190,7 +188,7 @@ void fill(const Init& init, uint64_t seed, std::string_view path, const Shape& w
 
 void fill(const Init& init, uint64_t seed, std::string_view path, HostTensor& tensor) {
   const Shape& shape = tensor.shape();
-  fill(init, seed, path, shape, {std::vector<int64_t>(static_cast<size_t>(shape.rank()), 0), shape},
+  fill(init, seed, path, {std::vector<int64_t>(static_cast<size_t>(shape.rank()), 0), shape, shape},
        tensor);
 }
 

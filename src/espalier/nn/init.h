@@ -39,10 +39,10 @@ struct Init {
 void fill(const Init& init, uint64_t seed, std::string_view path, int64_t first,
           std::span<float> values);
 
-/// Writes one piece of the tensor at `path`, whose whole shape is `whole`: the values that the
-/// whole tensor has there. `tensor` has the piece's shape. On all threads.
-void fill(const Init& init, uint64_t seed, std::string_view path, const Shape& whole,
-          const shard::Region& region, HostTensor& tensor);
+/// Writes one piece of the tensor at `path`: the values that the whole tensor has there. `tensor`
+/// has as many elements as the region. On all threads.
+void fill(const Init& init, uint64_t seed, std::string_view path, const shard::Region& region,
+          HostTensor& tensor);
 
 /// Fills a whole tensor of a float type (others than f32 get the rounded f32 values), on all
 /// threads.

@@ -182,7 +182,7 @@ void PlanRun::cut(int32_t rule, std::string_view path, Param& param, int64_t dim
          plan_at(placement.rule) == plan_at(rule) ? "rules" : "plans", path, param.shape.str(),
          report_.rule_text(rule), dim, axis, report_.rule_text(placement.rule), before);
   }
-  shard::place(placement.spec, param.shape, dim, axis, mesh_);
+  shard::place(placement.spec, param.shape, dim, axis, mesh_, data(rule).stacked);
   placement.rule = rule;
 }
 
@@ -220,7 +220,7 @@ void TiedLeaves::settle(const shard::Mesh& mesh, const PlanReport& report) {
                      report.rule_text(owner.placement.rule), dim, cut.axis,
                      report.rule_text(other.placement.rule), cut.dim);
       ESPALIER_CONTEXT("{}, rule {}", second.path, report.rule_text(other.placement.rule));
-      shard::place(owner.placement.spec, owner.shape, cut.dim, cut.axis, mesh);
+      shard::place(owner.placement.spec, owner.shape, cut.dim, cut.axis, mesh, cut.groups);
       owner.placement.rule = other.placement.rule;
     }
     owner.trainable = owner.trainable && other.trainable;

@@ -10,8 +10,8 @@
 namespace espalier::nn {
 using shard::TransformKind;
 
-PlanTransform column_parallel(std::string axis) {
-  return {{.kind = TransformKind::column_parallel, .axis = std::move(axis)}};
+PlanTransform column_parallel(std::string axis, int64_t stacked) {
+  return {{.kind = TransformKind::column_parallel, .axis = std::move(axis), .stacked = stacked}};
 }
 PlanTransform row_parallel(std::string axis) {
   return {{.kind = TransformKind::row_parallel, .axis = std::move(axis)}};

@@ -36,7 +36,8 @@ struct PlanTransform {
 };
 
 /// Cuts what a layer makes; for Linear, Embedding and layers that list their `parallel` dimensions.
-PlanTransform column_parallel(std::string axis);
+/// A layer that makes several things at once, `stacked` matrices in one, is cut in each of them.
+PlanTransform column_parallel(std::string axis, int64_t stacked = 1);
 /// Cuts what a layer takes; the bias of a Linear stays whole.
 PlanTransform row_parallel(std::string axis);
 /// Cuts each parameter along the largest dimension that the axis divides; parameters of fewer than

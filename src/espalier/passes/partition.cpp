@@ -61,7 +61,9 @@ class Partitioner {
     if (!facts_.local_index[static_cast<size_t>(indices.node)]) return 1;
     const PartitionSpec spec = values_.place_of(indices);
     const Value like = node.inputs[node.op == Op::gather ? 0 : 1];
-    if (axes_of_dim(values_.place_of(like), 0) != axes_of_dim(spec, 0)) return 1;
+    const PartitionSpec place = values_.place_of(like);
+    const bool alike = axes_of_dim(place, 0) == axes_of_dim(spec, 0);
+    if (!alike || place.groups(0) > 1 || spec.groups(0) > 1) return 1;
     const int64_t pieces = spec.pieces(0, options_.mesh);
     const int64_t rows =
         node.op == Op::gather ? values_.shape(like)[0] : node.attrs.integer(Attr::rows);
@@ -79,7 +81,7 @@ class Partitioner {
     const PartitionRow& row = partition_row(node.op);
     if (row.open == OpenSum::join && is_float(node.types[0].dtype) && values_.join(id_)) return;
     const OpFactors factors = row.factors({graph_, node, local_pieces(node)});
-    Assigner assigner(factors, options_.mesh);
+    Assigner assigner(factors, options_.mesh, row.ranges);
 
     const bool zero_pad = node.op != Op::pad || node.attrs.real(Attr::value) == 0.0;
     const bool pass = row.open == OpenSum::pass && zero_pad && values_.is_open(node.inputs[0]) &&
@@ -155,7 +157,7 @@ class Partitioner {
     for (const PartitionSpec::Cut& c : before.cuts()) {
       const int64_t left = node.types[0].shape[c.dim] / spec.pieces(c.dim, options_.mesh);
       const bool taken = std::count(h.layout.open.begin(), h.layout.open.end(), c.axis) > 0;
-      if (taken || spec.dim_of(c.axis) >= 0 || left % options_.mesh.size(c.axis) != 0) continue;
+      if (taken || c.groups > 1 || spec.groups(c.dim) > 1 || spec.dim_of(c.axis) >= 0 || left % options_.mesh.size(c.axis) != 0) continue;
       spec.cut(c.dim, c.axis);
     }
     h.now = values_.mover().move(h.now, h.layout.spec, spec);
@@ -168,7 +170,8 @@ class Partitioner {
     const PartitionSpec place = values_.place_of(v);
     AxisList lost;
     for (const PartitionSpec::Cut& c : place.cuts()) {
-      if (target.dim_of(c.axis) != c.dim) lost.push_back(c.axis);
+      const bool kept = target.dim_of(c.axis) == c.dim && target.groups(c.dim) == c.groups;
+      if (!kept) lost.push_back(c.axis);
     }
     if (lost.empty()) return;
     std::string note =

@@ -29,15 +29,36 @@ std::vector<Value> same_op(const EmitUse& u) {
   return add(u, u.in, std::move(attrs));
 }
 
-/// A slice leaves dimensions that are cut as they are.
+/// A slice leaves dimensions that are cut as they are, or takes one of several equal parts: of the
+/// pieces then.
 std::vector<Value> slice(const EmitUse& u) {
+  std::vector<int64_t> starts = u.node.attrs.integers(Attr::starts);
   std::vector<int64_t> limits = u.node.attrs.integers(Attr::limits);
-  const shard::PartitionSpec spec = u.out_spec();
-  for (const shard::PartitionSpec::Cut& c : spec.cuts()) {
-    limits[static_cast<size_t>(c.dim)] = u.local_shape()[c.dim];
+  const Shape whole = u.node.types[0].shape, local = u.local_shape();
+  for (size_t d = 0; d < starts.size(); ++d) {
+    const auto dim = static_cast<int64_t>(d);
+    if (whole[dim] == local[dim]) continue;
+    starts[d] = starts[d] / whole[dim] * local[dim];
+    limits[d] = starts[d] + local[dim];
   }
   Attrs attrs = u.node.attrs;
+  attrs.set(Attr::starts, starts);
   attrs.set(Attr::limits, limits);
+  return add(u, u.in, std::move(attrs));
+}
+
+/// Likewise: what is put before and behind a part is parts of its size.
+std::vector<Value> pad(const EmitUse& u) {
+  Attrs attrs = u.node.attrs;
+  const Shape whole = u.graph.type(u.node.inputs[0]).shape, local = u.out.type(u.in[0]).shape;
+  for (const Attr side : {Attr::low, Attr::high}) {
+    std::vector<int64_t> sizes = attrs.integers(side);
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      const auto dim = static_cast<int64_t>(d);
+      if (whole[dim] != local[dim]) sizes[d] = sizes[d] / whole[dim] * local[dim];
+    }
+    attrs.set(side, sizes);
+  }
   return add(u, u.in, std::move(attrs));
 }
 
@@ -47,14 +68,23 @@ Tensor first_of(const EmitUse& u, const AxisList& axes, int64_t local_size, DTyp
   return convert(index, dtype) * static_cast<double>(local_size);
 }
 
-/// Counts on from where the piece begins.
+/// Counts on from where the piece begins, in each group anew.
 std::vector<Value> iota(const EmitUse& u) {
   const int64_t axis = u.node.attrs.integer(Attr::axis);
   const DType dtype = u.node.attrs.dtype(Attr::dtype);
-  const Tensor local = espalier::iota(u.out, dtype, u.local_shape(), axis);
+  const Shape local = u.local_shape();
   const AxisList axes = axes_of_dim(u.out_spec(), axis);
-  if (axes.empty()) return {local.value()};
-  return {(local + first_of(u, axes, u.local_shape()[axis], dtype)).value()};
+  if (axes.empty()) return {espalier::iota(u.out, dtype, local, axis).value()};
+  const int64_t groups = u.out_spec().groups(axis), size = local[axis] / groups;
+  const Tensor first = first_of(u, axes, size, dtype);
+  if (groups == 1) return {(espalier::iota(u.out, dtype, local, axis) + first).value()};
+  std::vector<int64_t> dims = local.dims();
+  dims[static_cast<size_t>(axis)] = size;
+  dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(axis), groups);
+  const auto group_size = static_cast<double>(u.node.types[0].shape[axis] / groups);
+  const Tensor group = espalier::iota(u.out, dtype, Shape(dims), axis) * group_size;
+  const Tensor place = espalier::iota(u.out, dtype, Shape(dims), axis + 1) + first;
+  return {reshape(group + place, local).value()};
 }
 
 std::vector<Value> random_uniform(const EmitUse& u) {
@@ -144,10 +174,15 @@ struct Row {
   std::vector<Value> (*emit)(const EmitUse&);
 };
 constexpr Row kRows[] = {
-    {Op::iota, iota},           {Op::random_uniform, random_uniform},
-    {Op::slice, slice},         {Op::reduce_max, reduce_max},
-    {Op::gather, gather},       {Op::scatter_add, scatter_add},
-    {Op::attention, attention}, {Op::attention_grad, attention},
+    {Op::iota, iota},
+    {Op::random_uniform, random_uniform},
+    {Op::slice, slice},
+    {Op::pad, pad},
+    {Op::reduce_max, reduce_max},
+    {Op::gather, gather},
+    {Op::scatter_add, scatter_add},
+    {Op::attention, attention},
+    {Op::attention_grad, attention},
 };
 
 }  // namespace

@@ -120,14 +120,45 @@ OpFactors reshape(const FactorUse& u) {
   return draft.done();
 }
 
-/// slice, pad, concat: dimensions of one size everywhere are mapped, the others are needed whole.
+/// How many equal parts a dimension of the larger side has, of which a slice takes one, a pad puts
+/// one in place, a concat makes all; 0 where it is otherwise.
+int64_t equal_parts(const FactorUse& u, int64_t d) {
+  const int64_t in = u.in(0)[d], out = u.out()[d];
+  const int64_t part = std::min(in, out), whole = std::max(in, out);
+  if (part == 0 || whole % part != 0) return 0;
+  const auto at = [&](Attr key) { return u.node.attrs.integers(key)[static_cast<size_t>(d)]; };
+  bool fits = false;
+  if (u.node.op == Op::slice) {
+    fits = at(Attr::starts) % part == 0;
+  } else if (u.node.op == Op::pad) {
+    fits = at(Attr::low) % part == 0;
+  } else {
+    fits = true;
+    for (size_t i = 0; i < u.node.inputs.size(); ++i) fits = fits && u.in(i)[d] == part;
+  }
+  return fits ? whole / part : 0;
+}
+
+/// slice, pad, concat: dimensions of one size everywhere are mapped. One that is made of equal
+/// parts on one side is mapped part by part, so that each device has its piece of all of them.
+/// Others are needed whole.
 OpFactors untouched_dims(const FactorUse& u) {
   Draft draft(u);
   for (int64_t d = 0; d < u.out().rank(); ++d) {
     bool same = u.node.op != Op::concat || d != u.node.attrs.integer(Attr::axis);
     for (size_t i = 0; i < u.node.inputs.size(); ++i) same = same && u.in(i)[d] == u.out()[d];
-    if (!same) continue;
-    const int32_t f = draft.factor(u.out()[d]);
+    const int64_t parts = same ? 1 : equal_parts(u, d);
+    if (parts == 0) continue;
+    const int64_t part = std::min(u.in(0)[d], u.out()[d]);
+    const int32_t f = draft.factor(part);
+    if (parts > 1) {
+      const int32_t which = draft.factor(parts, FactorKind::one);
+      if (u.in(0)[d] > part) {
+        draft.in(0, d, which);
+      } else {
+        draft.out(0, d, which);
+      }
+    }
     for (size_t i = 0; i < u.node.inputs.size(); ++i) draft.in(i, d, f);
     draft.out(0, d, f);
   }
@@ -239,7 +270,7 @@ OpFactors attention(const FactorUse& u) {
 const std::vector<PartitionRow>& table() {
   // clang-format off
   static const std::vector<PartitionRow> rows{
-      // op, factors, operand with an open sum, lazy, cut again
+      // op, factors, operand with an open sum, lazy, cut again, ranges
       {Op::constant, leaf, OpenSum::close, true},
       {Op::iota, leaf, OpenSum::close, true},
       {Op::random_uniform, leaf, OpenSum::close, true},
@@ -259,10 +290,10 @@ const std::vector<PartitionRow>& table() {
       {Op::reduce_sum, reduce<FactorKind::sum>, OpenSum::pass},
       {Op::reduce_max, reduce<FactorKind::max>},
       {Op::dot, dot},
-      {Op::gather, gather},
-      {Op::scatter_add, scatter_add},
-      {Op::attention, attention},
-      {Op::attention_grad, attention},
+      {Op::gather, gather, OpenSum::close, false, false, true},
+      {Op::scatter_add, scatter_add, OpenSum::close, false, false, true},
+      {Op::attention, attention, OpenSum::close, false, false, true},
+      {Op::attention_grad, attention, OpenSum::close, false, false, true},
   };
   // clang-format on
   return rows;

@@ -18,6 +18,7 @@ enum class FactorKind : uint8_t {
   map,  // in operands and results, or in results only
   sum,  // in operands only: pieces give parts of a sum
   max,  // in operands only: pieces give candidates for the largest
+  one,  // of a slice, pad or concat of equal parts: which of them; never cut
 };
 struct Factor {
   int64_t size;
@@ -57,6 +58,8 @@ struct PartitionRow {
   bool lazy = false;
   /// Dimensions that had to be put together are cut again in the result.
   bool recut = false;
+  /// Pieces must be ranges of places, as the op counts them along a dimension.
+  bool ranges = false;
 };
 
 /// The row of an op; throws `unsupported` where there is none.

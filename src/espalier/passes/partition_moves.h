@@ -48,7 +48,8 @@ class Mover {
   ir::Value all_reduce(ir::Value v, const AxisList& axes, std::string_view reduction = "sum");
 
  private:
-  ir::Value along(ir::Op op, ir::Value v, const AxisList& axes, int64_t dim);
+  /// A collective along a dimension, or within its groups.
+  ir::Value along(ir::Op op, ir::Value v, const AxisList& axes, int64_t dim, int64_t groups);
   /// Axis and dimension of the next open sum that can be scattered, or an empty axis.
   std::pair<std::string, int64_t> scatter_next(const Layout& layout,
                                                const shard::PartitionSpec& wanted) const;

@@ -53,7 +53,7 @@ std::vector<PartitionSpec> input_specs(const ir::Graph& graph, const PartitionOp
     ESPALIER_CONTEXT("input {} {}", given->first, node.types[0].str());
     given->second.local_shape(node.types[0].shape, options.mesh);
     for (const PartitionSpec::Cut& c : given->second.cuts()) {
-      if (options.mesh.size(c.axis) > 1) spec.cut(c.dim, c.axis);
+      if (options.mesh.size(c.axis) > 1) spec.cut(c.dim, c.axis, c.groups);
     }
   }
   return specs;

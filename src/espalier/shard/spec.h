@@ -15,11 +15,16 @@ namespace espalier::shard {
 
 /// An axis cuts one dimension at most; a dimension may be cut by several axes, the first of them
 /// into the coarsest pieces. A spec without cuts means a whole copy on every device.
+///
+/// A dimension may be several things of one size behind each other (the rows of query, key and
+/// value in one weight). Cut within groups, a device has its piece of each of them: dimension 6
+/// over two devices is 0 1 2 | 3 4 5, and 0 2 4 | 1 3 5 within three groups.
 class PartitionSpec {
  public:
   struct Cut {
     int32_t dim;
     std::string axis;
+    int64_t groups = 1;  // equal for all cuts of a dimension
     friend bool operator==(const Cut&, const Cut&) = default;
   };
 
@@ -32,15 +37,17 @@ class PartitionSpec {
   bool replicated() const { return cuts_.empty(); }
   /// The dimension that `axis` cuts, or -1.
   int64_t dim_of(std::string_view axis) const;
-  /// Adds a cut inside those that the dimension already has.
-  void cut(int64_t dim, std::string_view axis);
+  /// Groups that a dimension is cut within; 1 where it is not cut.
+  int64_t groups(int64_t dim) const;
+  /// Adds a cut inside those that the dimension already has, whose groups must be the same.
+  void cut(int64_t dim, std::string_view axis, int64_t groups = 1);
 
   /// Pieces along a dimension, and in all.
   int64_t pieces(int64_t dim, const Mesh& mesh) const;
   int64_t pieces(const Mesh& mesh) const;
   /// Shape of one piece; throws `user` when the pieces of a dimension do not divide it.
   Shape local_shape(const Shape& shape, const Mesh& mesh) const;
-  /// "(model,-)", "((data,model),-)"; "-" for a whole copy.
+  /// "(model,-)", "((data,model),-)", "(3*model,-)" within three groups; "-" for a whole copy.
   std::string str(int64_t rank) const;
   /// Reads what str writes; throws `user` for anything else.
   static PartitionSpec parse(std::string_view text);
@@ -51,10 +58,12 @@ class PartitionSpec {
   std::vector<Cut> cuts_;
 };
 
-/// A box inside a tensor: [first, first + size) along each dimension.
+/// A box [first, first + size) inside a tensor that is seen as `view`: its shape, where dimensions
+/// that are cut within groups are two, groups and what is in one.
 struct Region {
   std::vector<int64_t> first;
   Shape size;
+  Shape view;
 };
 
 /// The piece of a tensor that the device at `rank` holds.

@@ -16,7 +16,8 @@ struct Syntax {
   std::string_view usage;
 };
 constexpr std::array<Syntax, 7> kSyntax{{
-    {TransformKind::column_parallel, "column_parallel", "column_parallel(AXIS)"},
+    {TransformKind::column_parallel, "column_parallel",
+     "column_parallel(AXIS) or column_parallel(AXIS, MATRICES) for stacked ones"},
     {TransformKind::row_parallel, "row_parallel", "row_parallel(AXIS)"},
     {TransformKind::fully_shard, "fully_shard", "fully_shard(AXIS) or fully_shard(AXIS, MIN_SIZE)"},
     {TransformKind::tensor_parallel, "tensor_parallel", "tensor_parallel(AXIS, DIM)"},
@@ -53,7 +54,14 @@ std::optional<int64_t> number(std::string_view text) {
 bool take_arguments(Transform& t, const std::vector<std::string_view>& arguments) {
   const size_t count = arguments.size();
   switch (t.kind) {
-    case TransformKind::column_parallel:
+    case TransformKind::column_parallel: {
+      if (count < 1 || count > 2 || arguments[0].empty()) return false;
+      t.axis = arguments[0];
+      if (count == 1) return true;
+      const auto stacked = number(arguments[1]);
+      if (stacked) t.stacked = *stacked;
+      return stacked.value_or(0) > 0;
+    }
     case TransformKind::row_parallel:
       if (count != 1 || arguments[0].empty()) return false;
       t.axis = arguments[0];
@@ -93,7 +101,8 @@ bool take_arguments(Transform& t, const std::vector<std::string_view>& arguments
 std::string Transform::str() const {
   switch (kind) {
     case TransformKind::column_parallel:
-      return fmt::format("column_parallel({})", axis);
+      return stacked == 1 ? fmt::format("column_parallel({})", axis)
+                          : fmt::format("column_parallel({}, {})", axis, stacked);
     case TransformKind::row_parallel:
       return fmt::format("row_parallel({})", axis);
     case TransformKind::fully_shard:
@@ -150,7 +159,7 @@ RuleText RuleText::parse(std::string_view text) {
 }
 
 void place(PartitionSpec& spec, const Shape& shape, int64_t dim, std::string_view axis,
-           const Mesh& mesh) {
+           const Mesh& mesh, int64_t groups) {
   const int64_t count = mesh.size(axis);
   const int64_t before = spec.dim_of(axis);
   if (before == dim) return;
@@ -160,11 +169,14 @@ void place(PartitionSpec& spec, const Shape& shape, int64_t dim, std::string_vie
   ESPALIER_CHECK(dim < shape.rank(), ErrorKind::user, "plan", "there is no dimension {} in {}", dim,
                  shape.str());
   const int64_t pieces = spec.pieces(dim, mesh);
-  ESPALIER_CHECK(shape[dim] % (pieces * count) == 0, ErrorKind::user, "plan",
-                 "axis {} of {} devices does not divide dimension {} of {}, of size {}{}", axis,
+  // A rule for the dimension as one goes inside the groups of those before.
+  if (groups == 1) groups = spec.groups(dim);
+  ESPALIER_CHECK(shape[dim] % (groups * pieces * count) == 0, ErrorKind::user, "plan",
+                 "axis {} of {} devices does not divide dimension {} of {}, of size {}{}{}", axis,
                  count, dim, shape.str(), shape[dim],
-                 pieces == 1 ? "" : fmt::format(" in {} pieces", pieces));
-  spec.cut(dim, axis);
+                 pieces == 1 ? "" : fmt::format(" in {} pieces", pieces),
+                 groups == 1 ? "" : fmt::format(" of {} matrices", groups));
+  spec.cut(dim, axis, groups);
 }
 
 bool place_largest(PartitionSpec& spec, const Shape& shape, std::string_view axis,
@@ -175,14 +187,14 @@ bool place_largest(PartitionSpec& spec, const Shape& shape, std::string_view axi
   for (int64_t dim = 0; dim < shape.rank(); ++dim) {
     const int64_t pieces = spec.pieces(dim, mesh);
     const int64_t left = shape[dim] / pieces;
-    if (left == 0 || left % count != 0) continue;
+    if (left == 0 || left % (spec.groups(dim) * count) != 0) continue;
     if (left > best_size || (left == best_size && pieces < best_pieces)) {
       best = dim;
       best_size = left;
       best_pieces = pieces;
     }
   }
-  if (best >= 0) spec.cut(best, axis);
+  if (best >= 0) spec.cut(best, axis, spec.groups(best));
   return best >= 0;
 }
 

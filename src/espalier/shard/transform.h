@@ -29,6 +29,7 @@ struct Transform {
   TransformKind kind = TransformKind::replicate;
   std::string axis = {};
   int64_t dim = 0;           // tensor_parallel
+  int64_t stacked = 1;       // column_parallel: the rows are those of so many matrices
   int64_t min_size = 1024;   // fully_shard: parameters of fewer elements stay whole
   DType dtype = DType::f32;  // with_dtype
 
@@ -69,10 +70,11 @@ std::vector<PlanText> parse_plans(std::string_view text, std::string_view label)
 /// the nearest name.
 std::vector<PlanText> preset(std::string_view name);
 
-/// Cuts `dim` of a tensor along `axis`. Throws `user` naming both sizes when the axis does not
-/// divide what is left of it; does nothing where the axis already cuts this dimension.
+/// Cuts `dim` of a tensor along `axis`, within `groups`. Throws `user` naming both sizes when the
+/// axis does not divide what is left of it; does nothing where the axis already cuts this
+/// dimension.
 void place(PartitionSpec& spec, const Shape& shape, int64_t dim, std::string_view axis,
-           const Mesh& mesh);
+           const Mesh& mesh, int64_t groups = 1);
 /// Cuts the largest remaining dimension that `axis` divides (of equals that with the fewest cuts,
 /// then the first). False where there is none; true where the axis cuts the tensor, now or before.
 bool place_largest(PartitionSpec& spec, const Shape& shape, std::string_view axis,

@@ -17,6 +17,7 @@ std::vector<ShardSpec> shard_specs(const std::vector<std::pair<std::string, nn::
     specs.push_back({.name = nn::input_name(path),
                      .path = path,
                      .whole = p.shape,
+                     .local = p.placement.spec.local_shape(p.shape, mesh),
                      .region = shard::region_of(p.shape, p.placement.spec, mesh, rank),
                      .spec = p.placement.spec,
                      .dtype = p.dtype,
@@ -49,9 +50,9 @@ std::vector<std::pair<std::string, nn::Param>> abstract_params(
 }
 
 HostTensor make_shard(const ShardSpec& spec, uint64_t seed) {
-  HostTensor tensor(spec.dtype, spec.region.size);  // zero-filled
+  HostTensor tensor(spec.dtype, spec.local);  // zero-filled
   if (spec.init.kind != nn::Init::Kind::zeros) {
-    nn::fill(spec.init, seed, spec.path, spec.whole, spec.region, tensor);
+    nn::fill(spec.init, seed, spec.path, spec.region, tensor);
   }
   return tensor;
 }
@@ -65,9 +66,10 @@ void save_shards(const std::filesystem::path& path, const std::vector<ShardSpec>
                                    {"rank", std::to_string(rank)},
                                    {"seed", std::to_string(seed)}};
   for (const ShardSpec& spec : specs) {
-    tensors.push_back({spec.name, spec.dtype, spec.region.size});
+    tensors.push_back({spec.name, spec.dtype, spec.local});
     by_name.emplace(spec.name, &spec);
     const nlohmann::ordered_json place{{"shape", spec.whole.dims()},
+                                       {"view", spec.region.view.dims()},
                                        {"first", spec.region.first},
                                        {"spec", spec.spec.str(spec.whole.rank())}};
     metadata.emplace("shard." + spec.name, place.dump());

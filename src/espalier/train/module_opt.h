@@ -41,9 +41,9 @@ struct ModuleOptOptions {
 
 /// What a shard file says about one tensor.
 struct ShardSpec {
-  std::string name;  // "param.PATH" or "adam.m.PATH"
-  std::string path;  // of the parameter
-  Shape whole;
+  std::string name;    // "param.PATH" or "adam.m.PATH"
+  std::string path;    // of the parameter
+  Shape whole, local;  // of the parameter, of the shard
   shard::Region region;
   shard::PartitionSpec spec;
   DType dtype = DType::f32;
@@ -60,7 +60,7 @@ HostTensor make_shard(const ShardSpec& spec, uint64_t seed);
 
 /// Writes shards to a safetensors file that appears whole or not at all; one tensor at a time is in
 /// memory. Metadata: "mesh", "rank", "seed", and for each tensor "shard.NAME" with its whole shape,
-/// first element and partition spec.
+/// partition spec and, seen as "view" (shard::Region), its first element.
 void save_shards(const std::filesystem::path& path, const std::vector<ShardSpec>& specs,
                  const shard::Mesh& mesh, int64_t rank, uint64_t seed);
 
