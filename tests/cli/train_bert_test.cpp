@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "espalier/io/safetensors.h"
 #include "tests/support/expect_ran.h"
 
 namespace espalier::test {
@@ -237,6 +238,23 @@ TEST_F(Bert, StartsFromAFolder) {
   expect_error(from({"--config", at("config.json"), "--save-dir", ""}), 2,
                {"--config", "--from", "both bring an architecture"});
   expect_error(run(tiny({"--config", "", "--from", at("nowhere")})), 2, {"nowhere"});
+}
+
+TEST_F(Bert, StartsFromABareEncoder) {
+  ASSERT_EQ(run(tiny({"--save-dir", at("run")})).code, 0);
+  const fs::path from = at("run") + "/step-00000004", bare = at("bare");
+  fs::create_directory(bare);
+  const auto file = io::SafetensorsFile::open(from / "model.safetensors");
+  std::map<std::string, HostTensor> encoder;
+  for (const io::SafetensorsEntry& entry : file.entries()) {
+    if (entry.name.starts_with("bert.")) encoder.emplace(entry.name, file.tensor(entry.name));
+  }
+  encoder.emplace("bert.pooler.dense.bias", HostTensor(DType::f32, {16}));
+  io::save_safetensors(bare / "model.safetensors", encoder);
+  for (const char* name : {"config.json", "vocab.txt"}) fs::copy_file(from / name, bare / name);
+  expect_text(run(tiny({"--config", "", "--tokenizer", "", "--from", bare})),
+              {"starts from 21 tensors", "not there, so from initial values: cls.predictions.bias",
+               "left out: bert.pooler.dense.bias", "step 4/4"});
 }
 
 TEST_F(Bert, AFolderThatDoesNotFitIsRefusedWhole) {
