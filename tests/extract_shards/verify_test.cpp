@@ -179,6 +179,16 @@ TEST_P(VerifyTest, SamplesThatAreMissingOrTwice) {
   EXPECT_THAT(report.damaged, IsEmpty()) << "the file is what was written";
 }
 
+TEST_P(VerifyTest, LessThanWasPlanned) {
+  MadeRun run(options());
+  write(run);
+  store_->put("plan.json", R"({"shards": 6, "samples": 40})");
+  EXPECT_THAT(verify_run(*store_).wrong, IsEmpty());
+  store_->put("plan.json", R"({"shards": 7, "samples": 44})");
+  EXPECT_THAT(verify_run(*store_).wrong,
+              ElementsAre(HasSubstr("plans 44 samples in 7 shards, the manifest has 40 in 6")));
+}
+
 TEST_P(VerifyTest, NanIsNamedByActivationAndSample) {
   MadeRunOptions o = options();
   o.shard.keep_not_finite = true;
