@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "espalier/cli/byte_lm_flags.h"
 #include "espalier/cli/command.h"
@@ -22,6 +23,9 @@ struct TextFlags {
   void take(train::TextOptions& options) const;
 };
 
+/// Whether the command line has a flag. In the normalized form of `Program::arguments`.
+bool is_given(const Program& program, std::string_view flag);
+
 /// Runs `train(options, events)`; when it goes on, the run's own choices come first, then what this
 /// command line says.
 template <typename Options, typename Train>
@@ -31,6 +35,7 @@ int run_text(Program& program, Options& options, TextFlags& flags, const Train& 
     parse(program);
   }
   flags.take(options);
+  if (!is_given(program, "--warmup")) train::shorten_warmup(options);
   Screen screen;
   train(options, screen.events());
   return 0;

@@ -85,6 +85,11 @@ void validate_run(const RunOptions& o) {
                  "--profile writes into the folder of the run; add --save-dir DIR");
 }
 
+void shorten_warmup(RunOptions& o) {
+  const int64_t total = o.optimizer.total > 0 ? o.optimizer.total : o.steps;
+  if (o.optimizer.warmup >= total) o.optimizer.warmup = total / 10;
+}
+
 Optimizer make_optimizer(const OptimizerChoice& choice, int64_t steps, const DecayMask& mask) {
   const Schedule schedule = make_schedule(choice, steps);
   Optimizer optimizer;

@@ -59,6 +59,8 @@ struct RunOptions {
   int64_t part_size() const { return batch_size / accumulate; }
 };
 
+/// A default warmup that is as long as the schedule becomes a tenth of it.
+void shorten_warmup(RunOptions& options);
 /// Checks what model and data do not check themselves; throws `user` naming the flag.
 void validate_run(const RunOptions& options);
 /// "a,b" as a and b.
