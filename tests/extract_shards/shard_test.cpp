@@ -212,6 +212,7 @@ TEST(Shard, ThatWasDamagedIsMadeAgain) {
   note_damage(*store, 11, "another");
   store->put("damaged/x.json", "");
   EXPECT_EQ(damaged_shards(*store), (std::set<int64_t>{2, 11}));
+  EXPECT_TRUE(run.shard(2, {})->commit(*store));
   EXPECT_FALSE(run.shard(2, {})->commit(*store));
   EXPECT_EQ(store->get(manifest_key(2), 4096), want);
   EXPECT_EQ(io::sha256_file(folder / shard_key(2)), parse_manifest_entry(want, "").sha256);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <thread>
 
@@ -68,6 +69,20 @@ class Contract : public ::testing::TestWithParam<std::string> {
   std::unique_ptr<World> world_;
   std::unique_ptr<Store> store_;
 };
+
+TEST_P(Contract, AnObjectThatComesAndGoesIsWholeOrNotThere) {
+  constexpr int kTimes = 300;
+  std::atomic<bool> over = false;
+  std::jthread other([&] {
+    const auto store = world_->open();
+    for (int i = 0; i < kTimes; ++i) {
+      store->put("leases/1", "mine");
+      store->remove("leases/1");
+    }
+    over = true;
+  });
+  while (!over) EXPECT_THAT(store_->get("leases/1", 100).value_or("mine"), "mine");
+}
 
 TEST_P(Contract, ObjectsAreMadeOnceReplacedAndRemoved) {
   EXPECT_EQ(store_->get("a/b", 10), std::nullopt);

@@ -46,9 +46,17 @@ class FolderStore final : public Store {
   }
 
   std::optional<std::string> get(const std::string& key, int64_t limit) override {
+    const fs::path path = path_of(key);
+    const std::optional<io::FileDescriptor> file = open_if_there(path);
+    if (!file) return std::nullopt;
     struct stat status {};
-    if (::stat(path_of(key).c_str(), &status) != 0 && errno == ENOENT) return std::nullopt;
-    return io::read_text(path_of(key), limit, kContext);
+    if (::fstat(file->get(), &status) != 0) io::fail_errno(errno, kContext, "cannot look at", path);
+    ESPALIER_CHECK(status.st_size <= limit, ErrorKind::data, "store",
+                   "{} bytes where at most {} are allowed, at {}", status.st_size, limit,
+                   path.string());
+    std::string bytes(static_cast<size_t>(status.st_size), '\0');
+    read_at(*file, path, 0, std::as_writable_bytes(std::span(bytes)));
+    return bytes;
   }
 
   std::optional<int64_t> size(const std::string& key) override {
@@ -60,19 +68,9 @@ class FolderStore final : public Store {
 
   void read(const std::string& key, int64_t offset, std::span<std::byte> out) override {
     const fs::path path = path_of(key);
-    const io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    ESPALIER_CHECK(file.get() >= 0 || errno != ENOENT, ErrorKind::data, "store", "{} is missing",
-                   path.string());
-    if (file.get() < 0) io::fail_errno(errno, kContext, "cannot open", path);
-    for (size_t done = 0; done < out.size();) {
-      const ssize_t count = ::pread(file.get(), out.data() + done, out.size() - done,
-                                    offset + static_cast<int64_t>(done));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) io::fail_errno(errno, kContext, "cannot read", path);
-      ESPALIER_CHECK(count > 0, ErrorKind::data, "store", "{} ends at {}, before {} + {}",
-                     path.string(), offset + static_cast<int64_t>(done), offset, out.size());
-      done += static_cast<size_t>(count);
-    }
+    const std::optional<io::FileDescriptor> file = open_if_there(path);
+    ESPALIER_CHECK(file.has_value(), ErrorKind::data, "store", "{} is missing", path.string());
+    read_at(*file, path, offset, out);
   }
 
   void remove(const std::string& key) override {
@@ -107,6 +105,25 @@ class FolderStore final : public Store {
   std::optional<fs::path> file(const std::string& key) const override { return path_of(key); }
 
  private:
+  /// In one call: an object may be removed by another worker at any time.
+  static std::optional<io::FileDescriptor> open_if_there(const fs::path& path) {
+    io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() >= 0) return file;
+    if (errno != ENOENT) io::fail_errno(errno, kContext, "cannot open", path);
+    return std::nullopt;
+  }
+  static void read_at(const io::FileDescriptor& file, const fs::path& path, int64_t offset,
+                      std::span<std::byte> out) {
+    for (size_t done = 0; done < out.size();) {
+      const ssize_t count = ::pread(file.get(), out.data() + done, out.size() - done,
+                                    offset + static_cast<int64_t>(done));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) io::fail_errno(errno, kContext, "cannot read", path);
+      ESPALIER_CHECK(count > 0, ErrorKind::data, "store", "{} ends at {}, before {} + {}",
+                     path.string(), offset + static_cast<int64_t>(done), offset, out.size());
+      done += static_cast<size_t>(count);
+    }
+  }
   fs::path path_of(const std::string& key) const {
     check_key(key, folder_.string());
     return (folder_ / key).lexically_normal();

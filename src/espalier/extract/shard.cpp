@@ -259,13 +259,12 @@ bool Shard::commit(Store& store) {
                    std::ssize(offsets_) * static_cast<int64_t>(sizeof(int64_t)),
       .sha256 = summed.hex()};
   const std::string text = to_json(entry);
-  const bool made = store.create(manifest_key(index_), text);
-  if (!made) {
-    // The file that is there now is this one, whatever the entry said.
-    store.put(manifest_key(index_), text);
-    clear_damage(store, index_);
-  }
-  return made;
+  if (store.create(manifest_key(index_), text)) return true;
+  // The file that is there now is this one, whatever the entry said.
+  store.put(manifest_key(index_), text);
+  const bool repaired = damaged_shards(store).contains(index_);
+  clear_damage(store, index_);
+  return repaired;
 }
 
 }  // namespace espalier::extract

@@ -63,7 +63,7 @@ class Shard {
   /// does first, for callers that time the two.
   void encode();
   /// Writes the file and then the manifest's object with its size and SHA-256. False when another
-  /// worker had made the same before. A note of damage to the shard is gone afterwards.
+  /// worker had made the same before and it was not damaged. A note of damage is gone afterwards.
   bool commit(Store& store);
 
  private:
