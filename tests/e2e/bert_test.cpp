@@ -110,6 +110,16 @@ TEST_F(BertRuns, SigtermSavesAndTheRunGoesOn) {
   expect_same_checkpoint("whole/step-00000300", "run/step-00000300");
 }
 
+TEST_F(BertRuns, ItsActivationsAreReadWithItsTokenizer) {
+  ASSERT_EQ(run(run_of("run", 2)).code, 0);
+  std::ofstream(folder_ / "texts.jsonl") << R"({"text": "root twig sun"})"
+                                         << "\n";
+  const Ran ran = run({"extract", "--model", folder_ / "run", "--dataset", folder_ / "texts.jsonl",
+                       "--threads", "1", "--output", folder_ / "out", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(nlohmann::json::parse(ran.out).at("tokens").get<int>(), 5) << ran.out;
+}
+
 TEST_F(BertRuns, LearnsMoreThanHowOftenEachWordComes) {
   ASSERT_EQ(run(run_of("run", 1000, {"--lr", "3e-3", "--batch-size", "16", "--dropout", "0"})).code,
             0);

@@ -28,7 +28,7 @@ namespace espalier::extract {
 
 struct ExtractOptions {
   std::string model;      // Hugging Face folder
-  std::string tokenizer;  // empty: the model's folder
+  std::string tokenizer;  // empty: the model's folder, or bytes for a byte LM
   std::string output;
   SourceOptions source;
   BatchOptions batch;  // seq is source.max_seq_length

@@ -67,17 +67,20 @@ bool is_json(const std::string& name) { return name.ends_with(".json"); }
 
 }  // namespace
 
+fs::path tokenizer_files(const ExtractOptions& o) {
+  return o.tokenizer.empty() ? model_files(o.model) : fs::path(o.tokenizer);
+}
+
 Json describe_run(const ExtractOptions& o, const std::vector<std::string>& hooks,
                   const io::HashCache& hashes) {
   const SourceOptions& s = o.source;
   Json datasets = Json::array();
   for (const fs::path& file : s.files) datasets.push_back(checksum(file, hashes, is_json));
-  const std::string tokenizer = o.tokenizer.empty() ? o.model : o.tokenizer;
   return {{"format", "espalier-run-1"},
           {"version", std::string(version())},
           {"instruction_set", std::string(cpu::name(cpu::cpu_info().isa))},
           {"model", checksum(model_files(o.model), hashes, of_model)},
-          {"tokenizer", checksum(tokenizer, hashes, of_tokenizer)},
+          {"tokenizer", checksum(tokenizer_files(o), hashes, of_tokenizer)},
           {"dataset", datasets},
           {"dataset_format", std::string(name(s.format))},
           {"hooks", hooks},

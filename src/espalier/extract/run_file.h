@@ -2,6 +2,7 @@
 // run.json: everything a run's bytes depend on, so that two runs never mix.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,9 @@
 #include "espalier/io/json.h"
 
 namespace espalier::extract {
+
+/// Where the tokenizer's files are; a byte LM has none.
+std::filesystem::path tokenizer_files(const ExtractOptions& options);
 
 /// Settings, and checksums of the model's, the tokenizer's and the dataset's files. `hooks` are the
 /// activations' names; options.shard_tokens is what is in force.

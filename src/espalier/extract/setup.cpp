@@ -7,8 +7,18 @@
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/base/error.h"
+#include "espalier/extract/run_file.h"
+#include "espalier/text/byte_tokenizer.h"
 
 namespace espalier::extract {
+namespace {
+
+text::Tokenizer open_tokenizer(const ExtractOptions& o, const ReaderModel& model) {
+  if (o.tokenizer.empty() && model.reads_bytes()) return text::byte_tokenizer();
+  return text::Tokenizer::open(tokenizer_files(o));
+}
+
+}  // namespace
 
 std::string worker_name() {
   char host[256] = "host";
@@ -21,14 +31,14 @@ Setup open_setup(const ExtractOptions& options) {
   ESPALIER_CHECK(o.local_workers > 0, ErrorKind::user, "extract", "--workers must be positive");
   const int threads = o.compile.threads > 0 ? o.compile.threads : cpu::cpu_info().cores;
   o.compile.threads = std::max(1, threads / static_cast<int>(o.local_workers));
-  Setup setup{.options = {},
-              .models = {},
-              .tokenizer = text::Tokenizer::open(o.tokenizer.empty() ? o.model : o.tokenizer)};
+  std::vector<std::unique_ptr<ReaderModel>> models;
   for (int64_t i = 0; i < o.local_workers; ++i) {
-    setup.models.push_back(open_reader_model(o.model, o.compile, o.pack_cache));
-    ReaderModel& model = *setup.models.back();
+    models.push_back(open_reader_model(o.model, o.compile, o.pack_cache));
+    ReaderModel& model = *models.back();
     model.select(hook_globs(o.layers, o.activation, model.layers()));
   }
+  text::Tokenizer tokenizer = open_tokenizer(o, *models.front());
+  Setup setup{.options = {}, .models = std::move(models), .tokenizer = std::move(tokenizer)};
   const ReaderModel& model = setup.model();
   if (o.source.max_seq_length == 0) {
     o.source.max_seq_length = std::min(kMaxSeqLength, model.longest());
