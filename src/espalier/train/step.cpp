@@ -55,6 +55,7 @@ void Step::compile_on(const std::map<std::string, HostTensor>& values,
                    "no value for {}", slot.name);
     views.emplace(slot.name, found->second);
   }
+  batch_.clear();
   executable_ = espalier::compile(graph_, options_, views, std::move(packed));
 }
 
@@ -65,6 +66,7 @@ std::vector<const ir::Graph*> Step::graphs() const {
 }
 
 void Step::compile_with(const StateViews& shared) {
+  batch_.clear();
   CompileOptions options = options_;
   // Weights laid out once would be those from before the other step's update.
   if (!shared.empty()) leave_out_prepack(options);
@@ -130,7 +132,11 @@ int64_t Step::steps_done() { return state("step").as<int64_t>()[0]; }
 
 void Step::set_batch(std::string_view name, const void* data) {
   Executable& e = executable();
-  e.set_input(e.input_index("batch." + std::string(name)), data);
+  for (const auto& [known, index] : batch_) {
+    if (known == name) return e.set_input(index, data);
+  }
+  batch_.emplace_back(name, e.input_index("batch." + std::string(name)));
+  e.set_input(batch_.back().second, data);
 }
 
 }  // namespace espalier::train

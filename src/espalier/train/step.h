@@ -157,6 +157,7 @@ class Step {
   CompileOptions options_;
   std::optional<Accumulation> accumulation_;
   std::unique_ptr<Executable> executable_;
+  std::vector<std::pair<std::string, int32_t>> batch_;  // names and indices that were asked for
 };
 
 namespace detail {

@@ -3,13 +3,15 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <unordered_map>
+#include <utility>
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/backend/cpu/exec/kernel.h"
-#include "espalier/backend/cpu/exec/memory_block.h"
+#include "espalier/backend/cpu/exec/program_memory.h"
 #include "espalier/base/error.h"
 #include "espalier/base/text.h"
 #include "espalier/passes/pass.h"
@@ -23,51 +25,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// Buffers of a program in four places: arena, state block, state of another executable, memory of
-/// the caller.
-class ProgramMemory final : public Memory {
- public:
-  ProgramMemory(const plan::Program& program, std::map<int32_t, HostTensor> borrowed)
-      : program_(program),
-        borrowed_(std::move(borrowed)),
-        arena_(std::make_unique<MemoryBlock>(program.arena_bytes, "arena")),
-        state_(std::make_shared<MemoryBlock>(program.state_bytes, "state")),
-        external_(program.buffers.size(), nullptr) {
-    for (auto& [id, tensor] : borrowed_) set_external(id, tensor.data());
-  }
-
-  std::byte* buffer(int32_t id) const override {
-    const int32_t root = program_.root(id);
-    const plan::Buffer& b = program_.buffers[static_cast<size_t>(root)];
-    switch (b.kind) {
-      case plan::BufferKind::arena:
-        return arena_->data() + b.offset;
-      case plan::BufferKind::state:
-        if (b.borrowed) break;
-        return state_->data() + b.offset;
-      case plan::BufferKind::external:
-        break;
-    }
-    return external_[static_cast<size_t>(root)];
-  }
-  void set_external(int32_t id, const void* data) {
-    external_[static_cast<size_t>(id)] = static_cast<std::byte*>(const_cast<void*>(data));
-  }
-  HostTensor state(int32_t id, const ir::TensorType& type) const {
-    const auto found = borrowed_.find(id);
-    if (found != borrowed_.end()) return found->second;
-    return {type.dtype, type.shape, buffer(id), state_};
-  }
-  void release_arena() { arena_->release(); }
-
- private:
-  const plan::Program& program_;
-  std::map<int32_t, HostTensor> borrowed_;
-  std::unique_ptr<MemoryBlock> arena_;
-  std::shared_ptr<MemoryBlock> state_;
-  std::vector<std::byte*> external_;
-};
 
 class CpuExecutable final : public Executable {
  public:
@@ -100,8 +57,11 @@ class CpuExecutable final : public Executable {
     for (const auto& [name, buffer] : program_.inputs) {
       input_indices_.emplace(name, static_cast<int32_t>(input_names_.size()));
       input_names_.push_back(name);
+      const plan::BufferKind kind = program_.buffers[static_cast<size_t>(buffer)].kind;
+      inputs_.push_back({.buffer = buffer, .external = kind == plan::BufferKind::external});
     }
-    find_external_readers();
+    for (const auto& [name, location] : program_.outputs) outputs_.emplace_back(name, &location);
+    find_readers();
     seconds_.assign(kernels_.size(), 0.0);
     started_.assign(kernels_.size(), 0.0);
     spent_.assign(kernels_.size(), 0.0);
@@ -116,13 +76,12 @@ class CpuExecutable final : public Executable {
   }
 
   void set_input(int32_t index, const void* data) override {
-    const int32_t buffer = program_.inputs.at(input_names_[static_cast<size_t>(index)]);
-    ESPALIER_CHECK(program_.buffers[static_cast<size_t>(buffer)].kind == plan::BufferKind::external,
-                   ErrorKind::user, "executable", "{} is state: write to state(\"{}\")",
-                   input_names_[static_cast<size_t>(index)],
+    const Input& input = inputs_[static_cast<size_t>(index)];
+    ESPALIER_CHECK(input.external, ErrorKind::user, "executable",
+                   "{} is state: write to state(\"{}\")", input_names_[static_cast<size_t>(index)],
                    input_names_[static_cast<size_t>(index)]);
-    memory_->set_external(buffer, data);
-    moved_ = true;
+    if (!memory_->set_external(input.buffer, data) || !bound_) return;
+    for (const size_t s : input.readers) moved_.push_back(s);
   }
 
   HostTensor state(std::string_view name) override {
@@ -136,13 +95,14 @@ class CpuExecutable final : public Executable {
   }
 
   HostTensor output(std::string_view name) const override {
-    const auto found = program_.outputs.find(std::string(name));
-    if (found == program_.outputs.end()) {
+    const auto found = std::find_if(outputs_.begin(), outputs_.end(),
+                                    [&](const auto& output) { return output.first == name; });
+    if (found == outputs_.end()) {
       std::vector<std::string> names;
-      for (const auto& [key, location] : program_.outputs) names.push_back(key);
+      for (const auto& [key, location] : outputs_) names.push_back(key);
       fail(ErrorKind::user, "executable", "no output \"{}\"{}", name, nearest_hint(name, names));
     }
-    const plan::Location& location = found->second;
+    const plan::Location& location = *found->second;
     ESPALIER_CHECK(location.view.is_contiguous(), ErrorKind::internal, "executable",
                    "output {} is not contiguous", name);
     return {location.dtype, location.view.shape, memory_->at(location), nullptr};
@@ -310,15 +270,21 @@ class CpuExecutable final : public Executable {
     }
   }
 
-  void find_external_readers() {
-    for (size_t s = 0; s < program_.steps.size(); ++s) {
-      for (const plan::Location& l : program_.steps[s].inputs) {
-        const auto& buffer = program_.buffers[static_cast<size_t>(program_.root(l.buffer))];
-        if (buffer.kind != plan::BufferKind::external) continue;
-        external_readers_.push_back(s);
-        break;
+  /// Which steps read each batch input.
+  void find_readers() {
+    size_t all = 0;
+    for (Input& input : inputs_) {
+      if (!input.external) continue;
+      for (size_t s = 0; s < program_.steps.size(); ++s) {
+        const auto& read = program_.steps[s].inputs;
+        const bool reads = std::any_of(read.begin(), read.end(), [&](const plan::Location& l) {
+          return program_.root(l.buffer) == program_.root(input.buffer);
+        });
+        if (reads) input.readers.push_back(s);
       }
+      all += input.readers.size();
     }
+    moved_.reserve(2 * all);
   }
 
   void bind_step(size_t s) {
@@ -326,7 +292,7 @@ class CpuExecutable final : public Executable {
     kernels_[s]->bind(step, *memory_, step.scratch >= 0 ? memory_->buffer(step.scratch) : nullptr);
   }
 
-  /// All steps once; later only those that read a batch input, and only after one has moved.
+  /// All steps once; later only those that read a batch input that has moved.
   void bind() {
     if (!bound_) {
       omp_set_num_threads(threads_);
@@ -337,10 +303,9 @@ class CpuExecutable final : public Executable {
       }
       for (size_t s = 0; s < kernels_.size(); ++s) bind_step(s);
       bound_ = true;
-    } else if (moved_) {
-      for (size_t s : external_readers_) bind_step(s);
     }
-    moved_ = false;
+    for (const size_t s : moved_) bind_step(s);
+    moved_.clear();
     if (repack_) {
       pack();
       repack_ = false;
@@ -364,10 +329,17 @@ class CpuExecutable final : public Executable {
   std::vector<Packed> packed_;
   std::vector<std::string> input_names_;
   std::unordered_map<std::string, int32_t> input_indices_;  // of input_names_
-  std::vector<size_t> external_readers_;
+  /// By index. What every step needs lies close together: its caches are cold.
+  struct Input {
+    int32_t buffer;
+    bool external;
+    std::vector<size_t> readers;  // steps, of an external one
+  };
+  std::vector<Input> inputs_;
+  std::vector<std::pair<std::string, const plan::Location*>> outputs_;
   bool bound_ = false;
-  bool moved_ = false;
-  bool repack_ = true;  // state may have been written from outside
+  std::vector<size_t> moved_;  // steps to bind again
+  bool repack_ = true;         // state may have been written from outside
   bool profiling_ = false;
   int64_t profiled_runs_ = 0;
   std::vector<double> seconds_, started_, spent_;
