@@ -46,7 +46,7 @@ class Job:
 
     def extract(self, output, workers):
         command = [self.program, "extract", "--model", str(self.folder / "model"), "--tokenizer", str(self.tokenizer)]
-        command += ["--dataset", str(self.folder / "tokens.jsonl"), "--max-seq-length", "128", "--shard-tokens", "1500"]
+        command += ["--dataset", str(self.folder / "tokens.jsonl"), "--max-seq-length", "128", "--shard-tokens", "2000"]
         command += ["--activation", "residual,mlp,attn", "--threads", "1", "--output", output]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started = [subprocess.Popen(command, env=self.environment, **pipes) for _ in range(workers)]
@@ -63,7 +63,7 @@ class Job:
 
 def compare(job, want, url, read):
     """Runs `job` to `url` with two workers, and compares what `read` then finds there with a folder's."""
-    from safetensors.numpy import load
+    from safetensors.torch import load
 
     shards = sorted(key for key in want if key.startswith("shards/"))
     need(len(shards) > 2 and len(want[shards[0]]) > PART, f"{len(shards)} shards of {len(want[shards[0]])} bytes are too small")
@@ -78,7 +78,7 @@ def compare(job, want, url, read):
         data = got[f"shards/shard-{entry['shard']:08}.safetensors"]
         need(hashlib.sha256(data).hexdigest() == entry["sha256"], f"shard {entry['shard']}: wrong checksum")
         need(load(data)["token_ids"].shape == (entry["tokens"],), f"shard {entry['shard']}: wrong number of tokens")
-    print(f"{len(shards)} shards by two workers, {sum(map(len, want.values()))} bytes as in the folder")
+    return (f"{len(shards)} shards by two workers, {sum(map(len, want.values()))} bytes as in the folder")
 
 
 def check_s3(job):
@@ -105,10 +105,13 @@ def check_s3(job):
     first = "shards/shard-00000000.safetensors"
     dead = client.create_multipart_upload(Bucket="bucket", Key=f"run/{first}")
     client.upload_part(Bucket="bucket", Key=f"run/{first}", UploadId=dead["UploadId"], PartNumber=1, Body=want[first][:PART])
-    compare(job, want, "s3://bucket/run", read)
-    left = client.list_multipart_uploads(Bucket="bucket").get("Uploads", [])
-    need(not left, f"uploads are left: {left}")
-    server.stop()
+    try:
+        found = compare(job, want, "s3://bucket/run", read)
+        left = client.list_multipart_uploads(Bucket="bucket").get("Uploads", [])
+        need(not left, f"uploads are left: {left}")
+    finally:
+        server.stop()
+    return found
 
 
 def check_gcs(job):
@@ -130,8 +133,10 @@ def check_gcs(job):
         keys = [item["name"] for item in json.loads(fetch(f"{objects}?prefix=run/"))["items"]]
         return {key.removeprefix("run/"): fetch(f"{objects}/{urllib.parse.quote(key, safe='')}?alt=media") for key in keys}
 
-    compare(job, job.reference(), "gs://bucket/run", read)
-    server.stop()
+    try:
+        return compare(job, job.reference(), "gs://bucket/run", read)
+    finally:
+        server.stop()  # its thread would keep the process
 
 
 def main():
@@ -142,7 +147,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(args.espalier, args.tokenizer, pathlib.Path(folder))
-        {"s3": check_s3, "gcs": check_gcs}[args.store](job)
+        print({"s3": check_s3, "gcs": check_gcs}[args.store](job))
 
 
 if __name__ == "__main__":

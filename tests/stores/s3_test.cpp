@@ -34,6 +34,27 @@ class S3Test : public ::testing::Test {
   }
   int parts_sent() { return s3_.server().count(test::is("PUT", "partNumber")); }
 
+  /// A worker was killed with five of eight parts in the store; more parts than fit a page of the
+  /// list.
+  void check_that_parts_are_used() {
+    const std::string bytes = test::noise(4096 * 8 - 10);
+    const auto store = open();
+    {
+      // Its destructor would abort: as if killed, this one never reaches the service.
+      S3Client client(options());
+      S3Upload dead(client, "run/a");
+      dead.write(io::bytes_of(bytes).first(4096 * 5 + 1));
+      while (parts_sent() < 5) std::this_thread::yield();
+      s3_.server().add({.when = test::is("DELETE"), .answer = refusal(403, "AccessDenied")});
+    }
+    EXPECT_THAT(s3_.open_uploads(), ElementsAre("run/a"));
+    EXPECT_EQ(parts_sent(), 5);
+    test::write_object(*store, "a", bytes);
+    EXPECT_EQ(parts_sent(), 8);  // three more
+    EXPECT_TRUE(s3_.objects().at("run/a") == bytes);
+    EXPECT_TRUE(s3_.open_uploads().empty());
+  }
+
   test::FakeS3 s3_;
   test::Patience patience_;
 };
@@ -215,28 +236,13 @@ TEST_F(S3Test, APartIsRefusedForGoodAndTheUploadIsAborted) {
   EXPECT_TRUE(s3_.objects().empty());
 }
 
-// A worker was killed with five of eight parts in the store; more parts than fit a page of the
-// list.
-TEST_F(S3Test, AKilledWorkersPartsAreUsed) {
-  const std::string bytes = test::noise(4096 * 8 - 10);
-  const auto store = open();
-  {
-    // Its destructor would abort: as if killed, this one never reaches the service.
-    S3Client client(options());
-    S3Upload dead(client, "run/a");
-    dead.write(io::bytes_of(bytes).first(4096 * 5 + 1));
-    while (parts_sent() < 5) std::this_thread::yield();
-    s3_.server().add({.when = test::is("DELETE"), .answer = refusal(403, "AccessDenied")});
-  }
-  EXPECT_THAT(s3_.open_uploads(), ElementsAre("run/a"));
-  EXPECT_EQ(parts_sent(), 5);
-  test::write_object(*store, "a", bytes);
-  EXPECT_EQ(parts_sent(), 8);  // three more
-  EXPECT_TRUE(s3_.objects().at("run/a") == bytes);
-  EXPECT_TRUE(s3_.open_uploads().empty());
+TEST_F(S3Test, AKilledWorkersPartsAreUsed) { check_that_parts_are_used(); }
+TEST_F(S3Test, AKilledWorkersPartsAreUsedWhereAnswersAreCalledResponses) {
+  s3_.options().answers = "Response";
+  check_that_parts_are_used();
 }
 
-// The same, of other bytes: every part is sent, over those that are there.
+// Parts of other bytes: every part is sent, over those that are there.
 TEST_F(S3Test, AKilledWorkersOtherPartsAreReplaced) {
   const auto store = open();
   {

@@ -249,7 +249,7 @@ WebAnswer FakeS3::list_parts(const WebRequest& request, const Upload& upload) co
     items += fmt::format("<Part><PartNumber>{}</PartNumber><ETag>&quot;{}&quot;</ETag></Part>",
                          it->first, it->second.etag);
   }
-  return xml("<ListPartsResult>" + items + "</ListPartsResult>");
+  return xml(fmt::format("<ListParts{0}>{1}</ListParts{0}>", options_.answers, items));
 }
 
 std::map<std::string, std::string> FakeS3::headers_of(const Object& object) const {

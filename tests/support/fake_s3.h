@@ -18,6 +18,7 @@ struct FakeS3Options {
   size_t least_part_bytes = 1024;  // of all parts but the last
   int64_t clock_offset = 0;        // seconds that this service's clock is ahead
   bool md5_etags = true;           // false: as with a key of the customer
+  std::string answers = "Result";  // how names of answers end; "Response" in some services
 };
 
 class FakeS3 {

@@ -14,11 +14,13 @@ constexpr int kMostParts = 10000;
 /// Putting the parts together can take S3 minutes.
 constexpr double kCompleteSeconds = 600.0;
 
-pugi::xml_document parse(const S3Answer& answer, const char* root, const std::string& where) {
+/// The answer to `call`, an element named after it: "...Result" where the service is S3 itself,
+/// "...Response" in some that speak its protocol.
+pugi::xml_document parse(const S3Answer& answer, std::string_view call, const std::string& where) {
   pugi::xml_document xml;
   xml.load_buffer(answer.http.body.data(), answer.http.body.size());
-  ESPALIER_CHECK(xml.child(root), ErrorKind::data, "store", "{}: the answer holds no {}", where,
-                 root);
+  ESPALIER_CHECK(std::string_view(xml.document_element().name()).starts_with(call), ErrorKind::data,
+                 "store", "{}: the answer holds no {}Result", where, call);
   return xml;
 }
 
@@ -60,8 +62,8 @@ std::vector<std::string> S3Upload::uploads() {
   io::Query query{{"uploads", ""}, {"prefix", key_}};
   for (;;) {
     const S3Answer answer = client_.call({.method = "GET", .key = "", .query = query});
-    const pugi::xml_document xml = parse(answer, "ListMultipartUploadsResult", label());
-    const pugi::xml_node list = xml.child("ListMultipartUploadsResult");
+    const pugi::xml_document xml = parse(answer, "ListMultipartUploads", label());
+    const pugi::xml_node list = xml.document_element();
     for (const pugi::xml_node upload : list.children("Upload")) {
       if (key_ != upload.child_value("Key")) continue;  // a longer name
       found.emplace_back(upload.child_value("Initiated"), upload.child_value("UploadId"));
@@ -82,8 +84,8 @@ void S3Upload::begin() {
     if (!id_.empty()) return;
   }
   const S3Answer answer = client_.call({.method = "POST", .key = key_, .query = {{"uploads", ""}}});
-  const pugi::xml_document xml = parse(answer, "InitiateMultipartUploadResult", label());
-  id_ = xml.child("InitiateMultipartUploadResult").child_value("UploadId");
+  const pugi::xml_document xml = parse(answer, "InitiateMultipartUpload", label());
+  id_ = xml.document_element().child_value("UploadId");
   own_ = true;
 }
 
@@ -95,8 +97,8 @@ void S3Upload::adopt(const std::string& id) {
     const S3Answer answer =
         client_.call({.method = "GET", .key = key_, .query = query}, {"NoSuchUpload"});
     if (!answer.ok()) return;
-    const pugi::xml_document xml = parse(answer, "ListPartsResult", label());
-    const pugi::xml_node list = xml.child("ListPartsResult");
+    const pugi::xml_document xml = parse(answer, "ListParts", label());
+    const pugi::xml_node list = xml.document_element();
     for (const pugi::xml_node part : list.children("Part")) {
       std::string etag = part.child_value("ETag");
       std::erase(etag, '"');
