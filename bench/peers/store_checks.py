@@ -78,7 +78,7 @@ def compare(job, want, url, read):
         data = got[f"shards/shard-{entry['shard']:08}.safetensors"]
         need(hashlib.sha256(data).hexdigest() == entry["sha256"], f"shard {entry['shard']}: wrong checksum")
         need(load(data)["token_ids"].shape == (entry["tokens"],), f"shard {entry['shard']}: wrong number of tokens")
-    return (f"{len(shards)} shards by two workers, {sum(map(len, want.values()))} bytes as in the folder")
+    return f"{len(shards)} shards by two workers, {sum(map(len, want.values()))} bytes as in the folder"
 
 
 def check_s3(job):
