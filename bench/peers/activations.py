@@ -79,6 +79,14 @@ def whole(run, name):
     return torch.cat([load_torch(path)[name] for path in shards(run)])
 
 
+def names_of(run):
+    names = []
+    for path in shards(run):
+        with safe_open(path, framework="numpy") as file:
+            names += json.loads(file.metadata()["sample_ids"])
+    return names
+
+
 def check_shards(args):
     """Shards open in safetensors' own readers, and the page's programs read them."""
     import torch
@@ -89,9 +97,11 @@ def check_shards(args):
     values = numpy.concatenate([load_file(path)[HOOK] for path in shards(f32)])
     need(numpy.array_equal(values, whole(f32, HOOK).numpy()), "numpy and torch read different values")
     need(torch.equal(whole(f32, HOOK).bfloat16(), whole(bf16, HOOK)), "bf16 is not f32, rounded")
-    samples = [json.loads(line) for line in open(args.folder / "tokens.jsonl")]
-    ids = [token for sample in samples for token in sample["tokens"]]
-    need(whole(f32, "token_ids").tolist() == ids, "token_ids are not those of the dataset")
+    tokens_of = {sample["id"]: sample["tokens"] for sample in map(json.loads, open(args.folder / "tokens.jsonl"))}
+    names = names_of(f32)  # in the order of the run, which packs samples that fit together
+    need(sorted(names) == sorted(tokens_of), f"the run has samples {names}")
+    samples = [tokens_of[name] for name in names]
+    need(whole(f32, "token_ids").tolist() == sum(samples, []), "token_ids are not those of the dataset")
 
     page = programs()
     need(set(page) == {"shuffled", "sample", "compressed"}, f"the page's programs are {sorted(page)}")
@@ -106,8 +116,8 @@ def check_shards(args):
 
     need(sort(got) == sort(want), "batches are not every row once")
     name, tokens, rows = page["sample"]["sample"](bf16, 37, HOOK)
-    begin = sum(len(sample["tokens"]) for sample in samples[:37])
-    need(name == "sample-37" and tokens.tolist() == samples[37]["tokens"], f"sample 37 is {name}")
+    begin = sum(map(len, samples[:37]))
+    need(name == names[37] and tokens.tolist() == samples[37], f"sample 37 is {name}")
     need(torch.equal(rows, want[begin : begin + len(tokens)]), "sample 37 has other rows")
 
     done = 0
