@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "tests/backend_jit/loop_case.h"
 
@@ -99,6 +100,14 @@ std::vector<float> bit_patterns(uint32_t stride) {
 }
 
 }  // namespace
+
+TEST(Math, EveryFunctionHasABound) {
+  std::set<LoopOp> bounded{LoopOp::sqrt, LoopOp::rsqrt, LoopOp::floor};  // those of rounding alone
+  for (const Function& f : kFunctions) bounded.insert(f.op);
+  for (int op = static_cast<int>(LoopOp::exp); op <= static_cast<int>(LoopOp::floor); ++op) {
+    EXPECT_TRUE(bounded.contains(static_cast<LoopOp>(op))) << info(static_cast<LoopOp>(op)).name;
+  }
+}
 
 TEST(Math, FunctionsStayWithinTheirUlps) {
   const std::vector<float> x = bit_patterns(4099);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "espalier/base/error.h"
+#include "espalier/plan/lower_loop.h"
 #include "tests/backend_jit/loop_case.h"
 
 namespace espalier::cpu {
@@ -50,6 +51,29 @@ std::vector<int64_t> extents(int rank) {
 }
 
 }  // namespace
+
+TEST(Op, RowsStandInTheOrderOfTheEnum) {
+  for (int i = 0; i < plan::kLoopOpCount; ++i) {
+    EXPECT_EQ(info(static_cast<LoopOp>(i)).op, static_cast<LoopOp>(i));
+  }
+}
+
+TEST(Op, EveryElementwiseOpOfGraphsIsALoopOp) {
+  for (int i = 0; i < ir::kOpCount; ++i) {
+    const auto op = static_cast<ir::Op>(i);
+    // The pass erase_stops takes these out of every step.
+    const bool computed = has_trait(op, ir::kElementwise) && op != ir::Op::stop_gradient;
+    const std::optional<LoopOp> loop_op = plan::loop_op(op);
+    EXPECT_EQ(loop_op.has_value(), computed) << name(op);
+    if (loop_op) EXPECT_EQ(info(*loop_op).args, ir::info(op).max_inputs) << name(op);
+  }
+}
+
+TEST(Op, KeysNameTheirOps) {
+  LoopBuilder b(0);
+  b.store(b.op(LoopOp::sin, b.load(DType::f32)), DType::bf16);
+  EXPECT_EQ(b.loop.key(), "r0;o0f32-1;o1bf16-1;load:f32s2@0;sin:f32s2,0;store:f32s2,1@1");
+}
 
 TEST(Op, EveryOpOnEveryType) {
   std::vector<plan::Loop> loops;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "espalier/tensor/dtype.h"
@@ -39,6 +40,14 @@ enum class LoopOp : uint8_t {
   accumulate,  // operand[...] += args[0]; operand strides are 0 along the summed dimensions
 };
 // clang-format on
+inline constexpr int kLoopOpCount = static_cast<int>(LoopOp::accumulate) + 1;
+
+struct LoopOpInfo {
+  LoopOp op;
+  std::string_view name;  // elementwise: that of the ir op it computes
+  int args;
+};
+const LoopOpInfo& info(LoopOp op);
 
 enum class LoopSpace : uint8_t { uniform, row, full };
 enum class InnerStride : uint8_t { none, unit, strided };
@@ -77,7 +86,8 @@ struct Loop {
   std::vector<LoopOperand> operands;
   std::vector<LoopInst> insts;
 
-  /// Canonical text of the structure: equal text, equal code. Key of the kernel cache.
+  /// Canonical text of the structure: equal text, equal code. Key of the kernel cache. It names ops
+  /// rather than number them, so that a new one does not give the kernels of another to old keys.
   std::string key() const;
 };
 

@@ -225,7 +225,7 @@ LoopReal evaluate_float(const LoopInst& inst, const LoopReal& a, const LoopReal&
     default:
       break;
   }
-  fail(ErrorKind::internal, "plan", "loop op {} is not elementwise", static_cast<int>(inst.op));
+  fail(ErrorKind::internal, "plan", "loop op {} is not elementwise", info(inst.op).name);
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 #include "espalier/plan/lower_loop.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
-#include <optional>
 
 #include "espalier/base/error.h"
 
@@ -23,71 +23,6 @@ AxisMap identity_map(int64_t rank) {
   AxisMap map(static_cast<size_t>(rank));
   std::iota(map.begin(), map.end(), 0);
   return map;
-}
-
-std::optional<LoopOp> loop_op(Op op) {
-  switch (op) {
-    case Op::convert:
-      return LoopOp::convert;
-    case Op::neg:
-      return LoopOp::neg;
-    case Op::abs:
-      return LoopOp::abs;
-    case Op::exp:
-      return LoopOp::exp;
-    case Op::log:
-      return LoopOp::log;
-    case Op::sqrt:
-      return LoopOp::sqrt;
-    case Op::rsqrt:
-      return LoopOp::rsqrt;
-    case Op::tanh:
-      return LoopOp::tanh;
-    case Op::erf:
-      return LoopOp::erf;
-    case Op::sin:
-      return LoopOp::sin;
-    case Op::cos:
-      return LoopOp::cos;
-    case Op::floor:
-      return LoopOp::floor;
-    case Op::logical_not:
-      return LoopOp::logical_not;
-    case Op::add:
-      return LoopOp::add;
-    case Op::sub:
-      return LoopOp::sub;
-    case Op::mul:
-      return LoopOp::mul;
-    case Op::div:
-      return LoopOp::div;
-    case Op::max:
-      return LoopOp::max;
-    case Op::min:
-      return LoopOp::min;
-    case Op::pow:
-      return LoopOp::pow;
-    case Op::eq:
-      return LoopOp::eq;
-    case Op::ne:
-      return LoopOp::ne;
-    case Op::lt:
-      return LoopOp::lt;
-    case Op::le:
-      return LoopOp::le;
-    case Op::gt:
-      return LoopOp::gt;
-    case Op::ge:
-      return LoopOp::ge;
-    case Op::logical_and:
-      return LoopOp::logical_and;
-    case Op::logical_or:
-      return LoopOp::logical_or;
-    case Op::select:
-      return LoopOp::select;
-    default:
-      return std::nullopt;
-  }
 }
 
 class Lowering {
@@ -396,6 +331,19 @@ std::vector<int64_t> LoweredLoop::stride_table() const {
     table.insert(table.end(), b.strides.begin(), b.strides.end());
   }
   return table;
+}
+
+std::optional<LoopOp> loop_op(ir::Op op) {
+  static const auto table = [] {
+    std::array<std::optional<LoopOp>, ir::kOpCount> made{};
+    for (int i = 0; i < kLoopOpCount; ++i) {
+      const LoopOpInfo& row = info(static_cast<LoopOp>(i));
+      const std::optional<Op> same = ir::parse_op(row.name);
+      if (same && ir::has_trait(*same, ir::kElementwise)) made[static_cast<size_t>(*same)] = row.op;
+    }
+    return made;
+  }();
+  return table[static_cast<size_t>(op)];
 }
 
 LoweredLoop lower_loop(const ir::Graph& body, const std::vector<ir::StridedView>& operands,

@@ -2,6 +2,7 @@
 // From the body of a fusion to a loop and the strides of one call.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "espalier/ir/graph.h"
@@ -34,6 +35,9 @@ struct LoweredLoop {
   /// The stride table of LoopCall, operand by operand.
   std::vector<int64_t> stride_table() const;
 };
+
+/// The loop op that computes an elementwise op: the one of its name.
+std::optional<LoopOp> loop_op(ir::Op op);
 
 /// `operands` and `results` say where elements lie; results of accumulating kind must be
 /// contiguous. Throws `internal` when the body is no loop.

@@ -13,28 +13,13 @@ using plan::OperandRole;
 
 bool is_float_register(Register reg) { return reg == Register::f32 || reg == Register::f64; }
 
-int arity(LoopOp op) {
-  switch (op) {
-    case LoopOp::load:
-    case LoopOp::constant:
-    case LoopOp::index:
-      return 0;
-    case LoopOp::select:
-    case LoopOp::uniform:
-      return 3;
-    default:
-      break;
-  }
-  return op >= LoopOp::add && op <= LoopOp::logical_or ? 2 : 1;
-}
-
 /// Checks instruction `at` against the ones before it.
 class InstChecker {
  public:
   InstChecker(const Loop& loop, int at) : loop_(loop), inst_(loop.insts[at]), at_(at) {}
 
   void check() const {
-    const int count = arity(inst_.op);
+    const int count = info(inst_.op).args;
     for (int a = 0; a < 3; ++a) {
       if (a < count) {
         rule(inst_.args[a] >= 0 && inst_.args[a] < at_, "arguments must be earlier instructions");
@@ -52,7 +37,7 @@ class InstChecker {
   void rule(bool holds, const char* text) const {
     if (holds) return;
     fail(ErrorKind::internal, "jit", "malformed loop: {}: instruction {} (op {}, {}) of \"{}\"",
-         text, at_, static_cast<int>(inst_.op), name(inst_.dtype), loop_.key());
+         text, at_, info(inst_.op).name, name(inst_.dtype), loop_.key());
   }
 
   Register arg(int index) const { return register_of(loop_.insts[inst_.args[index]].dtype); }

@@ -19,7 +19,8 @@
 namespace espalier::cpu {
 namespace {
 
-// Counts up with every change of the emitted code: older cached objects are then not found.
+// Counts up with every change of the code that a loop op becomes: older cached objects are then not
+// found.
 constexpr int kEmitterVersion = 2;
 
 jit::CodegenTarget make_target(int vector_width) {
