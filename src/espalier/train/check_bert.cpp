@@ -24,43 +24,32 @@ models::BertInputs inputs_of(const BertFolder& c, const Trace& trace) {
           .attention_mask = trace.batch("attention_mask", DType::boolean, shape)};
 }
 
-void set_inputs(Step& step, const BertFolder& c) {
-  step.set_batch("input_ids", c.tokens.ids.data());
-  step.set_batch("attention_mask", c.tokens.mask.data());
-}
-
 CheckResults compute(const BertFolder& c, const CheckParameters& parameters,
                      const CompileOptions& compile) {
-  CheckResults results;
-  Step forward =
+  return check_runs(
       make_forward(BertForMaskedLm(c.config),
                    [&](const BertForMaskedLm& model, const Trace& trace) -> NamedTensors {
                      const Tensor hidden = bert_encode(model, inputs_of(c, trace), trace.context);
                      return {{"logits", bert_logits(model, hidden)}};
                    },
-                   {.compile = compile, .hooks = {"*"}});
-  check_load(forward, parameters);
-  set_inputs(forward, c);
-  forward.run();
-  take_outputs(forward, results);
-
-  Step train = make_train_step(
-      BertForMaskedLm(c.config),
-      [&](const BertForMaskedLm& model, const Trace& trace) -> Loss {
-        const Shape count{static_cast<int64_t>(c.rows.size())};
-        const models::BertLabels labels{.rows = trace.batch("label_rows", DType::i64, count),
-                                        .labels = trace.batch("labels", DType::i64, count)};
-        const Tensor hidden = bert_encode(model, inputs_of(c, trace), trace.context);
-        const models::BertLoss loss = bert_loss(model, hidden, labels);
-        return loss.sum / loss.count;
-      },
-      c.optimizer, {.compile = compile, .grad_norm = true, .gradients = true});
-  check_load(train, parameters);
-  set_inputs(train, c);
-  train.set_batch("label_rows", c.rows.data());
-  train.set_batch("labels", c.labels.data());
-  check_train(train, c.steps, results);
-  return results;
+                   {.compile = compile, .hooks = {"*"}}),
+      make_train_step(
+          BertForMaskedLm(c.config),
+          [&](const BertForMaskedLm& model, const Trace& trace) -> Loss {
+            const Shape count{static_cast<int64_t>(c.rows.size())};
+            const models::BertLabels labels{.rows = trace.batch("label_rows", DType::i64, count),
+                                            .labels = trace.batch("labels", DType::i64, count)};
+            const Tensor hidden = bert_encode(model, inputs_of(c, trace), trace.context);
+            const models::BertLoss loss = bert_loss(model, hidden, labels);
+            return loss.sum / loss.count;
+          },
+          c.optimizer, {.compile = compile, .grad_norm = true, .gradients = true}),
+      parameters, c.steps, [&](Step& step, CheckRun run, int64_t) {
+        set_tokens(step, c.tokens);
+        if (run == CheckRun::forward) return;
+        step.set_batch("label_rows", c.rows.data());
+        step.set_batch("labels", c.labels.data());
+      });
 }
 
 }  // namespace

@@ -21,37 +21,24 @@ CheckResults compute(const ByteLmFolder& c, const CheckParameters& parameters,
   const auto input = [&](const Trace& trace) {
     return models::byte_lm_input(trace.builder, c.batch, c.config.seq_len);
   };
-  CheckResults results;
-  Step forward = make_forward(
-      models::ByteLm(c.config),
-      [&](const models::ByteLm& model, const Trace& trace) -> NamedTensors {
-        return {{"logits", byte_lm_logits(model, c.variant, input(trace), trace.context)}};
-      },
-      {.compile = compile, .hooks = {"*"}});
-  check_load(forward, parameters);
-  forward.set_batch("bytes", c.bytes.data());
-  forward.run();
-  take_outputs(forward, results);
-
-  Step train = make_train_step(models::ByteLm(c.config),
-                               [&](const models::ByteLm& model, const Trace& trace) {
-                                 const Tensor bytes = input(trace);
-                                 const Tensor logits =
-                                     byte_lm_logits(model, c.variant, bytes, trace.context);
-                                 return byte_lm_loss(c.variant, logits, bytes);
-                               },
-                               adam(c.adam), {.compile = compile, .gradients = true});
-  check_load(train, parameters);
-  std::vector<double> losses;
-  for (int64_t s = 0; s < c.steps; ++s) {
-    train.set_batch("bytes", c.bytes.data() + s * c.batch * c.config.seq_len);
-    train.run();
-    losses.push_back(train.loss());
-    if (s == 0) take_outputs(train, results);
-  }
-  results["train.loss"] = losses;
-  take_parameters(train, results);
-  return results;
+  return check_runs(
+      make_forward(
+          models::ByteLm(c.config),
+          [&](const models::ByteLm& model, const Trace& trace) -> NamedTensors {
+            return {{"logits", byte_lm_logits(model, c.variant, input(trace), trace.context)}};
+          },
+          {.compile = compile, .hooks = {"*"}}),
+      make_train_step(models::ByteLm(c.config),
+                      [&](const models::ByteLm& model, const Trace& trace) {
+                        const Tensor bytes = input(trace);
+                        return byte_lm_loss(c.variant,
+                                            byte_lm_logits(model, c.variant, bytes, trace.context),
+                                            bytes);
+                      },
+                      adam(c.adam), {.compile = compile, .gradients = true}),
+      parameters, c.steps, [&](Step& step, CheckRun, int64_t run) {
+        step.set_batch("bytes", c.bytes.data() + run * c.batch * c.config.seq_len);
+      });
 }
 
 }  // namespace

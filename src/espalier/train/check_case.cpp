@@ -6,6 +6,31 @@
 #include <iterator>
 
 namespace espalier::train {
+namespace {
+
+/// Compiles, and copies the parameters in.
+void load(Step& step, const CheckParameters& parameters) {
+  step.compile();
+  step.initialize(0);
+  for (const auto& [path, values] : parameters) step.set_parameter(path, values);
+}
+
+/// Adds the step's outputs that are not state.
+void take_outputs(Step& step, CheckResults& results) {
+  for (const ir::Output& output : step.graph().outputs()) {
+    if (output.alias < 0) {
+      results[output.name] = step.executable().output(output.name).to_doubles();
+    }
+  }
+}
+
+bool has_output(const Step& step, std::string_view name) {
+  const std::vector<ir::Output>& outputs = step.graph().outputs();
+  return std::any_of(outputs.begin(), outputs.end(),
+                     [&](const ir::Output& output) { return output.name == name; });
+}
+
+}  // namespace
 
 using nlohmann::json;
 
@@ -49,24 +74,29 @@ CheckParameters check_parameters(const std::filesystem::path& folder,
   return parameters;
 }
 
-void check_load(Step& step, const CheckParameters& parameters) {
-  step.compile();
-  step.initialize(0);
-  for (const auto& [path, values] : parameters) step.set_parameter(path, values);
-}
+CheckResults check_runs(Step forward, Step train, const CheckParameters& parameters, int64_t steps,
+                        const std::function<void(Step&, CheckRun, int64_t)>& set_inputs) {
+  CheckResults results;
+  load(forward, parameters);
+  set_inputs(forward, CheckRun::forward, 0);
+  forward.run();
+  take_outputs(forward, results);
 
-void take_outputs(Step& step, CheckResults& results) {
-  for (const ir::Output& output : step.graph().outputs()) {
-    if (output.alias < 0) {
-      results[output.name] = step.executable().output(output.name).to_doubles();
-    }
+  load(train, parameters);
+  std::vector<double> losses, norms;
+  for (int64_t s = 0; s < steps; ++s) {
+    set_inputs(train, CheckRun::train, s);
+    train.run();
+    losses.push_back(train.loss());
+    if (has_output(train, "grad_norm")) norms.push_back(train.scalar("grad_norm"));
+    if (s == 0) take_outputs(train, results);
   }
-}
-
-void take_parameters(Step& step, CheckResults& results) {
-  for (const auto& [path, values] : step.parameters()) {
+  results["train.loss"] = std::move(losses);
+  if (!norms.empty()) results["train.grad_norm"] = std::move(norms);
+  for (const auto& [path, values] : train.parameters()) {
     results["after." + path] = values.to_doubles();
   }
+  return results;
 }
 
 }  // namespace espalier::train

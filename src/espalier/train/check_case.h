@@ -74,11 +74,15 @@ AdamOptions check_adam(const CheckSettings& settings);
 /// The values of a model's leaves from folder/model.safetensors.
 CheckParameters check_parameters(const std::filesystem::path& folder,
                                  const std::vector<nn::LeafEntry>& leaves);
-/// Compiles, and copies the parameters in.
-void check_load(Step& step, const CheckParameters& parameters);
-/// Adds the step's outputs that are not state.
-void take_outputs(Step& step, CheckResults& results);
-/// Adds after.PATH of every parameter.
-void take_parameters(Step& step, CheckResults& results);
+
+/// Which of the two steps of a check a batch is for; a forward pass has no labels.
+enum class CheckRun : uint8_t { forward, train };
+
+/// Results of both steps from the given parameters: the outputs of one forward run; of `steps`
+/// training runs the outputs of the first, train.loss (and train.grad_norm where the step has one)
+/// of each, and after.PATH of every parameter. `set_inputs` is called before each run, with the
+/// number of training runs before it.
+CheckResults check_runs(Step forward, Step train, const CheckParameters& parameters, int64_t steps,
+                        const std::function<void(Step&, CheckRun, int64_t run)>& set_inputs);
 
 }  // namespace espalier::train

@@ -23,40 +23,28 @@ models::Qwen2Inputs inputs_of(const Qwen2Folder& c, const Trace& trace) {
           .attention_mask = trace.batch("attention_mask", DType::boolean, shape)};
 }
 
-void set_inputs(Step& step, const Qwen2Folder& c) {
-  step.set_batch("input_ids", c.tokens.ids.data());
-  step.set_batch("attention_mask", c.tokens.mask.data());
-}
-
 CheckResults compute(const Qwen2Folder& c, const CheckParameters& parameters,
                      const CompileOptions& compile) {
-  CheckResults results;
-  Step forward =
+  return check_runs(
       make_forward(Qwen2ForCausalLm(c.config),
                    [&](const Qwen2ForCausalLm& model, const Trace& trace) -> NamedTensors {
                      const Tensor hidden = qwen2_encode(model, inputs_of(c, trace), trace.context);
                      return {{"logits", qwen2_logits(model, hidden)}};
                    },
-                   {.compile = compile, .hooks = {"*"}});
-  check_load(forward, parameters);
-  set_inputs(forward, c);
-  forward.run();
-  take_outputs(forward, results);
-
-  Step train = make_train_step(
-      Qwen2ForCausalLm(c.config),
-      [&](const Qwen2ForCausalLm& model, const Trace& trace) -> Loss {
-        const Tensor hidden = qwen2_encode(model, inputs_of(c, trace), trace.context);
-        const models::Qwen2Loss loss =
-            qwen2_loss(model, hidden, trace.batch("labels", DType::i64, c.tokens.shape()));
-        return loss.sum / loss.count;
-      },
-      c.optimizer, {.compile = compile, .grad_norm = true, .gradients = true});
-  check_load(train, parameters);
-  set_inputs(train, c);
-  train.set_batch("labels", c.tokens.labels.data());
-  check_train(train, c.steps, results);
-  return results;
+                   {.compile = compile, .hooks = {"*"}}),
+      make_train_step(Qwen2ForCausalLm(c.config),
+                      [&](const Qwen2ForCausalLm& model, const Trace& trace) -> Loss {
+                        const Tensor hidden =
+                            qwen2_encode(model, inputs_of(c, trace), trace.context);
+                        const models::Qwen2Loss loss = qwen2_loss(
+                            model, hidden, trace.batch("labels", DType::i64, c.tokens.shape()));
+                        return loss.sum / loss.count;
+                      },
+                      c.optimizer, {.compile = compile, .grad_norm = true, .gradients = true}),
+      parameters, c.steps, [&](Step& step, CheckRun run, int64_t) {
+        set_tokens(step, c.tokens);
+        if (run == CheckRun::train) step.set_batch("labels", c.tokens.labels.data());
+      });
 }
 
 }  // namespace

@@ -23,6 +23,11 @@ TokenBatch read_token_batch(const io::SafetensorsFile& expected, int64_t vocab_s
   return tokens;
 }
 
+void set_tokens(Step& step, const TokenBatch& tokens) {
+  step.set_batch("input_ids", tokens.ids.data());
+  step.set_batch("attention_mask", tokens.mask.data());
+}
+
 Optimizer check_adamw(const CheckSettings& settings, const AdamOptions& adam) {
   const auto name = settings.get<std::string>("optimizer.name");
   ESPALIER_CHECK(name == "adamw", ErrorKind::unsupported, "check",
@@ -35,18 +40,6 @@ Optimizer check_adamw(const CheckSettings& settings, const AdamOptions& adam) {
              .epsilon = adam.epsilon,
              .weight_decay = settings.get<double>("optimizer.weight_decay"),
              .mask = {.except = settings.get<std::vector<std::string>>("optimizer.no_decay")}}));
-}
-
-void check_train(Step& train, int64_t steps, CheckResults& results) {
-  std::vector<double>& losses = results["train.loss"];
-  std::vector<double>& norms = results["train.grad_norm"];
-  for (int64_t s = 0; s < steps; ++s) {
-    train.run();
-    losses.push_back(train.loss());
-    norms.push_back(train.scalar("grad_norm"));
-    if (s == 0) take_outputs(train, results);
-  }
-  take_parameters(train, results);
 }
 
 }  // namespace espalier::train

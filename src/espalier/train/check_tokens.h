@@ -21,13 +21,11 @@ struct TokenBatch {
 
 /// Throws `data` for other shapes and for ids outside the vocabulary.
 TokenBatch read_token_batch(const io::SafetensorsFile& expected, int64_t vocab_size);
+/// Batch inputs "input_ids" and "attention_mask".
+void set_tokens(Step& step, const TokenBatch& tokens);
 inline const std::vector<std::string> kTokenInputs{"input_ids", "attention_mask", "labels"};
 
 /// Clipping and AdamW as the settings say; `unsupported` for another optimizer.
 Optimizer check_adamw(const CheckSettings& settings, const AdamOptions& adam);
-
-/// Runs the step `steps` times: train.loss and train.grad_norm of each, the outputs of the first,
-/// and the parameters after the last.
-void check_train(Step& train, int64_t steps, CheckResults& results);
 
 }  // namespace espalier::train
