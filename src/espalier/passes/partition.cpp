@@ -157,7 +157,9 @@ class Partitioner {
     for (const PartitionSpec::Cut& c : before.cuts()) {
       const int64_t left = node.types[0].shape[c.dim] / spec.pieces(c.dim, options_.mesh);
       const bool taken = std::count(h.layout.open.begin(), h.layout.open.end(), c.axis) > 0;
-      if (taken || c.groups > 1 || spec.groups(c.dim) > 1 || spec.dim_of(c.axis) >= 0 || left % options_.mesh.size(c.axis) != 0) continue;
+      const bool used = taken || spec.dim_of(c.axis) >= 0;
+      const bool whole = c.groups == 1 && spec.groups(c.dim) == 1;  // no groups of rows to keep
+      if (used || !whole || left % options_.mesh.size(c.axis) != 0) continue;
       spec.cut(c.dim, c.axis);
     }
     h.now = values_.mover().move(h.now, h.layout.spec, spec);
