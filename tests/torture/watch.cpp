@@ -50,7 +50,8 @@ std::vector<std::string> files_being_written(pid_t process, const fs::path& fold
 }
 
 bool freeze(pid_t process) {
-  if (::kill(process, SIGSTOP) != 0) return false;
+  // -1, an ended worker's, would be every process there is.
+  if (process <= 0 || ::kill(process, SIGSTOP) != 0) return false;
   const fs::path tasks = fs::path("/proc") / std::to_string(process) / "task";
   for (;;) {
     bool still = true;
