@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "espalier/base/error.h"
+#include "espalier/base/processor.h"
 #include "espalier/tensor/convert_kernels.h"
 
 namespace espalier {
@@ -35,7 +36,7 @@ namespace {
 
 const detail::ConvertKernels& kernels() {
 #if defined(__x86_64__)
-  static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  static const bool avx2 = __builtin_cpu_supports("avx2") && has_f16c();
   if (avx2) return detail::kConvertAvx2;
 #endif
   return detail::kConvertBaseline;

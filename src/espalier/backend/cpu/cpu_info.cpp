@@ -11,14 +11,14 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "espalier/base/error.h"
+#include "espalier/base/processor.h"
 
 namespace espalier::cpu {
 namespace {
 
 Isa detect_isa() {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   ESPALIER_CHECK(avx2, ErrorKind::unsupported, "cpu",
                  "this processor lacks AVX2, FMA or F16C; Espalier needs all three");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
