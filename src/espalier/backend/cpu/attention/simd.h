@@ -180,7 +180,14 @@ template <typename F>
 ESPALIER_INLINE Vf shuffle(Vf a, Vf b, F source) {
   Vi index;
   for (int e = 0; e < kLanes; ++e) index[e] = source(e);
+#if __has_builtin(__builtin_shuffle)
   return __builtin_shuffle(a, b, index);
+#else  // not in clang, which finds the instruction in this
+  Vf result;
+  for (int e = 0; e < kLanes; ++e)
+    result[e] = index[e] < kLanes ? a[index[e]] : b[index[e] - kLanes];
+  return result;
+#endif
 }
 
 /// Swaps the off-diagonal groups of `step` lanes between v[i] and v[i + step].
