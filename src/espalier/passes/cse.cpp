@@ -11,8 +11,8 @@
 namespace espalier::passes {
 namespace {
 
-using Key =
-    std::tuple<ir::Op, std::vector<ir::Value>, std::vector<std::pair<ir::Attr, ir::AttrValue>>>;
+using KeyAttrs = std::vector<std::pair<ir::Attr, ir::AttrValue>>;
+using Key = std::tuple<ir::Op, std::vector<ir::Value>, KeyAttrs>;
 
 }  // namespace
 
@@ -30,7 +30,7 @@ ir::Graph cse(const ir::Graph& graph, const PassOptions&) {
     std::vector<ir::Value> inputs;
     for (ir::Value v : node.inputs) inputs.push_back(rewriter[v]);
     if (ir::has_trait(node.op, ir::kCommutative)) std::sort(inputs.begin(), inputs.end());
-    Key key{node.op, std::move(inputs), {node.attrs.begin(), node.attrs.end()}};
+    Key key{node.op, std::move(inputs), KeyAttrs(node.attrs.begin(), node.attrs.end())};
     const auto found = seen.find(key);
     if (found == seen.end()) {
       seen.emplace(std::move(key), rewriter.copy(id));
