@@ -118,7 +118,8 @@ int64_t Attrs::integer_or(Attr key, int64_t fallback) const {
 }
 double Attrs::real_or(Attr key, double fallback) const { return has(key) ? real(key) : fallback; }
 std::string Attrs::text_or(Attr key, std::string fallback) const {
-  return has(key) ? text(key) : std::move(fallback);
+  if (has(key)) return text(key);
+  return fallback;
 }
 
 }  // namespace espalier::ir

@@ -192,6 +192,7 @@ std::vector<Tensor> expand(const Node& node, const std::vector<Tensor>& in) {
 
 std::vector<Value> decompose(Builder& builder, Node node, std::vector<Value> inputs) {
   std::vector<Tensor> in;
+  in.reserve(inputs.size());
   for (Value v : inputs) in.emplace_back(builder, v);
   const std::string outer = builder.scope();
   builder.set_scope(node.scope);

@@ -20,6 +20,7 @@ constexpr int kMaxBodyDepth = 16;
 template <typename Table>
 std::vector<std::string> names(const Table& of, int count) {
   std::vector<std::string> out;
+  out.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) out.emplace_back(of(i));
   return out;
 }

@@ -11,7 +11,7 @@ Types leaf_rule(const OpUse& use) {
 }
 
 Types iota_rule(const OpUse& use) {
-  const Types types = leaf_rule(use);
+  Types types = leaf_rule(use);
   const int64_t axis = use.attrs.integer(Attr::axis);
   ESPALIER_CHECK(axis >= 0 && axis < types[0].shape.rank(), ErrorKind::user, name(use.op),
                  "axis {} is outside {}", axis, types[0].str());

@@ -178,7 +178,7 @@ Types dot_rule(const OpUse& use) {
 }
 
 Types matmul_rule(const OpUse& use) {
-  const Types out = dot_rule(use);
+  Types out = dot_rule(use);
   size_t next = 2;
   if (use.attrs.has(Attr::activation) && use.attrs.text(Attr::activation) == "swiglu") {
     ESPALIER_CHECK(next < use.inputs.size() && use.inputs[next] == use.inputs[1], ErrorKind::user,

@@ -186,6 +186,7 @@ Tensor slice(Tensor x, int64_t axis, int64_t start, int64_t limit) {
 
 Tensor concat(const std::vector<Tensor>& parts, int64_t axis) {
   std::vector<ir::Value> values;
+  values.reserve(parts.size());
   for (const Tensor& t : parts) values.push_back(t.value());
   ir::Builder& builder = parts.at(0).builder();
   return {builder, builder.add(Op::concat, std::move(values),

@@ -78,7 +78,7 @@ void TextReader::expect_word(std::string_view word) {
 }
 
 std::string TextReader::word() {
-  const std::string found(peek_word());
+  std::string found(peek_word());
   if (found.empty()) fail_here("expected a word");
   at_ += found.size();
   skip_space();
