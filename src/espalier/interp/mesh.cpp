@@ -130,6 +130,7 @@ std::vector<std::vector<int64_t>> groups(const shard::Mesh& mesh, const std::str
     members[static_cast<size_t>(index)] = rank;
   }
   std::vector<std::vector<int64_t>> found;
+  found.reserve(by_place.size());
   for (auto& [place, members] : by_place) found.push_back(std::move(members));
   return found;
 }

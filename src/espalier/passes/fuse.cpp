@@ -194,6 +194,7 @@ class Fuser {
     Body body(*this, cluster);
     for (int32_t id : results) body.add_result(id);
     std::vector<ir::TensorType> types;
+    types.reserve(results.size());
     for (int32_t id : results) types.push_back(graph_.node(id).types[0]);
     std::vector<Value> operands;
     for (Value v : body.operands()) operands.push_back(rewriter_[v]);

@@ -81,8 +81,9 @@ std::vector<Value> iota(const EmitUse& u) {
   std::vector<int64_t> dims = local.dims();
   dims[static_cast<size_t>(axis)] = size;
   dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(axis), groups);
-  const auto group_size = static_cast<double>(u.node.types[0].shape[axis] / groups);
-  const Tensor group = espalier::iota(u.out, dtype, Shape(dims), axis) * group_size;
+  const int64_t group_size = u.node.types[0].shape[axis] / groups;
+  const Tensor group =
+      espalier::iota(u.out, dtype, Shape(dims), axis) * static_cast<double>(group_size);
   const Tensor place = espalier::iota(u.out, dtype, Shape(dims), axis + 1) + first;
   return {reshape(group + place, local).value()};
 }

@@ -134,6 +134,7 @@ bool PlacedValues::join(int32_t id) {
   if (alike) {
     h.layout = first;
     std::vector<std::pair<Value, bool>> parts;
+    parts.reserve(terms.size());
     for (const Term& t : terms) parts.emplace_back(held(t.value).now, t.minus);
     h.now = total(parts);
     return true;

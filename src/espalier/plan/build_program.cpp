@@ -63,7 +63,7 @@ class ProgramBuilder {
   /// Where a result goes: the place a concat has for it, or a buffer of its own.
   Location result_place(Value v, const std::string& label) {
     const auto& target = targets_[static_cast<size_t>(v.node)][static_cast<size_t>(v.index)];
-    const Location location = target ? *target : fresh(graph_.type(v), label);
+    Location location = target ? *target : fresh(graph_.type(v), label);
     set(v, location);
     return location;
   }
@@ -244,7 +244,7 @@ class ProgramBuilder {
   }
 
   Location contiguous_copy(const Location& from, const std::string& label) {
-    const Location to = fresh({from.dtype, from.view.shape}, label + ":copy");
+    Location to = fresh({from.dtype, from.view.shape}, label + ":copy");
     copy(from, to, label + ":copy");
     return to;
   }
@@ -379,7 +379,7 @@ class ProgramBuilder {
 
   /// The result itself, or a copy where its memory changes during the run or is strided.
   Location settled(const ir::Output& output) {
-    const Location made = at(output.value);
+    Location made = at(output.value);
     const bool kept = program_.buffers[static_cast<size_t>(made.buffer)].kind == BufferKind::state;
     const bool own = output.alias >= 0 && at({output.alias, 0}).buffer == made.buffer;
     if (own || (!kept && made.view.is_contiguous())) return made;

@@ -154,8 +154,8 @@ class Evaluator {
       }
       total.integer = static_cast<int64_t>(sum);
       const double u = inst.dtype == DType::f64 ? 0x1p-52 : 0x1p-24;
-      const double depth = static_cast<double>(column.size() / model_.sum_lanes + 9);
-      if (real) total.error += depth * u * magnitude * 1.01;
+      const size_t depth = column.size() / model_.sum_lanes + 9;
+      if (real) total.error += static_cast<double>(depth) * u * magnitude * 1.01;
     }
     const bool rounds = real && inst.op != LoopOp::row_max;
     return finish_op(inst.dtype, total, rounds ? LoopRounding::inexact : LoopRounding::exact);
