@@ -11,10 +11,10 @@ namespace {
 using ir::Op;
 using Scope = ir::Builder::Scope;
 
-/// One number a row, repeated along the row: [B,S] -> [B,S,D] or [B,H,S] -> [B,H,S,S].
-Tensor along_rows(Tensor per_row, const Shape& shape) {
-  return per_row.rank() == 2 ? broadcast(per_row, shape, {0, 1})
-                             : broadcast(per_row, shape, {0, 1, 2});
+/// One number a row, repeated along the rows of `like`: [B,S] -> [B,S,D] or [B,H,S] -> [B,H,S,S].
+Tensor along_rows(Tensor per_row, Tensor like) {
+  return per_row.rank() == 2 ? broadcast(per_row, like.shape(), {0, 1})
+                             : broadcast(per_row, like.shape(), {0, 1, 2});
 }
 
 /// x [B,S,in] times weight [out,in] transposed, plus bias [out].
@@ -24,13 +24,12 @@ Tensor affine(Tensor x, const nn::Linear& parameters) {
 }
 
 Tensor normalize(Tensor x, const nn::LayerNorm& parameters) {
-  const Shape shape = x.shape();
   const double per_element = 1.0 / static_cast<double>(x.size(2));
-  const Tensor centred = x - along_rows(reduce_sum(x, {2}) * per_element, shape);
+  const Tensor centred = x - along_rows(reduce_sum(x, {2}) * per_element, x);
   const Tensor variance = reduce_sum(centred * centred, {2}) * per_element;
-  const Tensor scaled = centred * along_rows(rsqrt(variance + parameters.epsilon), shape);
-  const Tensor weighted = scaled * broadcast(parameters.weight.value(), shape, {2});
-  return weighted + broadcast(parameters.bias.value(), shape, {2});
+  const Tensor scaled = centred * along_rows(rsqrt(variance + parameters.epsilon), x);
+  const Tensor weighted = scaled * broadcast(parameters.weight.value(), x.shape(), {2});
+  return weighted + broadcast(parameters.bias.value(), x.shape(), {2});
 }
 
 /// Columns [first, first + width) of x as heads: [B,S,...] -> [B,S,heads,width/heads]
@@ -52,7 +51,8 @@ Tensor causal_attention(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& 
   k = heads_first(k);
   v = heads_first(v);
 
-  const double scale = 1.0 / std::sqrt(static_cast<double>(width / config.heads));
+  const int64_t head = width / config.heads;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head));
   Tensor scores = dot(q, k, {{0, 1}, {0, 1}, {3}, {3}}) * scale;  // [B,H,S,S]
   const Shape square = scores.shape();
   const Shape plane{square[2], square[3]};
@@ -62,8 +62,8 @@ Tensor causal_attention(Tensor x, const ByteLmLayer& layer, const ByteLmConfig& 
   scores = select(visible, scores, constant_like(scores, -1e30));
 
   const Tensor top = stop_gradient(reduce_max(scores, {3}));
-  const Tensor weights = exp(scores - along_rows(top, square));
-  const Tensor probabilities = weights / along_rows(reduce_sum(weights, {3}), square);
+  const Tensor weights = exp(scores - along_rows(top, scores));
+  const Tensor probabilities = weights / along_rows(reduce_sum(weights, {3}), weights);
   const Tensor mixed = dot(probabilities, v, {{0, 1}, {0, 1}, {3}, {2}});
   const Tensor joined = reshape(heads_first(mixed), x.shape());
   return context.dropout(affine(joined, layer.attention.out), config.dropout);
@@ -123,13 +123,13 @@ Tensor logits(const ByteLm& model, Tensor bytes, const nn::Context& context) {
   return affine(x, model.decoder);
 }
 
+/// logits [B,S,vocab], bytes [B,S].
 Tensor loss(Tensor logits, Tensor bytes) {
-  const Shape shape = logits.shape();  // [B,S,vocab]
   const Tensor labels = convert(bytes, DType::i32);
   const Tensor top = stop_gradient(reduce_max(logits, {2}));
-  const Tensor shifted = logits - along_rows(top, shape);
-  const Tensor index = iota(logits.builder(), DType::i32, shape, 2);
-  const Tensor hit = compare(Op::eq, index, along_rows(labels, shape));
+  const Tensor shifted = logits - along_rows(top, logits);
+  const Tensor index = iota(logits.builder(), DType::i32, logits.shape(), 2);
+  const Tensor hit = compare(Op::eq, index, along_rows(labels, logits));
   const Tensor picked = reduce_sum(select(hit, shifted, constant_like(shifted, 0.0)), {2});
   const Tensor losses = log(reduce_sum(exp(shifted), {2})) - picked;
   return reduce_sum(losses, {0, 1}) * (1.0 / static_cast<double>(losses.shape().numel()));
