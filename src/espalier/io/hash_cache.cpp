@@ -46,13 +46,13 @@ std::string HashCache::sha256(const fs::path& file) const {
   if (folder_.empty() || !before || before->bytes < kSmallBytes) return sha256_file(file);
   const fs::path entry = folder_ / (sha256_hex(before->text) + ".sha256");
   try {
-    const std::string text = read_text(entry, kEntryLimit, {});
+    std::string text = read_text(entry, kEntryLimit, {});
     if (text.size() == kDigits) return text;
   } catch (const Error&) {
     // Not there, or not readable: computed again.
   }
   const time_t begin = std::time(nullptr);
-  const std::string sum = sha256_file(file);
+  std::string sum = sha256_file(file);
   const std::optional<Identity> after = identity_of(file);
   if (after && after->text == before->text && after->changed + kCoarseSeconds < begin) {
     try {

@@ -108,6 +108,7 @@ void SafetensorsWriter::finish() {
 void write_safetensors(ByteSink& out, const std::map<std::string, HostTensor>& tensors,
                        const SafetensorsMetadata& metadata) {
   std::vector<SafetensorsSpec> specs;
+  specs.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors)
     specs.push_back({name, tensor.dtype(), tensor.shape()});
   SafetensorsWriter writer(out, std::move(specs), metadata);

@@ -53,6 +53,7 @@ void check_fits(const std::string& name, const HostTensor& from, int64_t first,
 void write_shard(OutputFile out, const Tensors& tensors, const std::vector<std::string>& names,
                  DType dtype) {
   std::vector<SafetensorsSpec> specs;
+  specs.reserve(names.size());
   for (const std::string& name : names) specs.push_back({name, dtype, tensors.at(name).shape()});
   SafetensorsWriter writer(out, std::move(specs));
   for (const SafetensorsSpec& spec : writer.order()) {

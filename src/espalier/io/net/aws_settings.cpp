@@ -101,6 +101,7 @@ Profile read_profile() {
   const std::string section = profile.name == "default" ? profile.name : "profile " + profile.name;
   if (!asked.empty() && !credentials.contains(profile.name) && !config.contains(section)) {
     std::vector<std::string> names;
+    names.reserve(credentials.size());
     for (const auto& [name, values] : credentials) names.push_back(name);
     for (const auto& [name, values] : config) {
       if (name.starts_with("profile ")) names.push_back(name.substr(8));

@@ -125,11 +125,12 @@ std::unique_ptr<GoogleTokens> google_tokens_from_json(const std::string& text,
                          {"assertion", assertion(json, url, source)}});
     };
   } else if (type == "authorized_user") {
-    const std::string body = query_text({{"grant_type", "refresh_token"},
-                                         {"client_id", field(json, "client_id", source)},
-                                         {"client_secret", field(json, "client_secret", source)},
-                                         {"refresh_token", field(json, "refresh_token", source)}});
-    form = [body] { return body; };
+    form = [body = query_text({{"grant_type", "refresh_token"},
+                               {"client_id", field(json, "client_id", source)},
+                               {"client_secret", field(json, "client_secret", source)},
+                               {"refresh_token", field(json, "refresh_token", source)}})] {
+      return body;
+    };
   } else {
     fail(ErrorKind::user, "google",
          "{} is of type {}, read are service_account and authorized_user; {}", source, type,
