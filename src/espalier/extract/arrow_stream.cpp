@@ -35,6 +35,7 @@ void write_message(io::ByteSink& out, const FlatBufferBuilder& builder) {
 std::vector<Offset<arrow::KeyValue>> pairs(
     FlatBufferBuilder& b, const std::vector<std::pair<std::string, std::string>>& metadata) {
   std::vector<Offset<arrow::KeyValue>> result;
+  result.reserve(metadata.size());
   for (const auto& [key, value] : metadata) {
     result.push_back(arrow::CreateKeyValueDirect(b, key.c_str(), value.c_str()));
   }

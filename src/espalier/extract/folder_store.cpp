@@ -149,7 +149,7 @@ class FolderStore final : public Store {
   }
   /// The path, with its folder made.
   fs::path target(const std::string& key) const {
-    const fs::path path = path_of(key);
+    fs::path path = path_of(key);
     io::create_folders(path.parent_path(), kContext);
     return path;
   }

@@ -165,7 +165,7 @@ class Parser {
     if (quote != '\'' && quote != '"') wrong("a quoted text");
     const size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) wrong("a text with a closing quote");
-    const std::string text(text_.substr(at_ + 1, end - at_ - 1));
+    std::string text(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return text;
   }

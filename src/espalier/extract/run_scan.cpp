@@ -53,7 +53,7 @@ class Scanner {
   RunScan run() {
     // Rounds, so that what waits to be added in order stays little.
     const int threads = thread_count(o_.threads);
-    const auto round = static_cast<size_t>(4 * threads);
+    const size_t round = 4 * static_cast<size_t>(threads);
     for (size_t begin = 0; begin < entries_.size(); begin += round) {
       const auto part = entries_.subspan(begin, std::min(round, entries_.size() - begin));
       std::vector<ShardScan> scans(part.size());

@@ -183,6 +183,7 @@ ShardFile::ShardFile(Store& store, const ManifestEntry& entry, std::span<const s
   ShardLayout& layout = layout_;
   const auto keep = [places = select_hooks(layout.hooks, globs)](auto& all) {
     std::remove_reference_t<decltype(all)> kept;
+    kept.reserve(places.size());
     for (const size_t place : places) kept.push_back(std::move(all[place]));
     all = std::move(kept);
   };

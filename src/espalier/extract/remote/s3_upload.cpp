@@ -74,6 +74,7 @@ std::vector<std::string> S3Upload::uploads() {
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> ids;
+  ids.reserve(found.size());
   for (auto& [began, id] : found) ids.push_back(std::move(id));
   return ids;
 }
