@@ -84,6 +84,7 @@ Step bert_step_by_hand(const BertBenchSetting& setting, const CompileOptions& co
   const ir::Value loss = copy[traced.outputs().front().value];
 
   std::vector<ir::Value> wrt;
+  wrt.reserve(slots.size());
   for (const StateSlot& slot : slots) wrt.push_back(inputs.at(slot.name));
   const std::vector<ir::Value> found = autodiff::gradients(builder, loss, wrt);
   std::vector<Gradient> gradients;

@@ -64,7 +64,7 @@ PlanBenchResult bench_one(const char* name, const PlanBenchOptions& options) {
   PlanBenchResult r{.model = name};
   r.build_ms = median_ms(repeats, nothing, [&](int) { return BertForMaskedLm(config); });
   const BertForMaskedLm model(config);
-  const auto copy = [&] { return model; };
+  const auto copy = [&] { return BertForMaskedLm(model); };
   r.leaves = static_cast<int64_t>(nn::param_paths(model).size());
   r.hits = nn::apply_plans(model, mesh, plans).report.hit_count();
   r.resolve_apply_ms = median_ms(repeats, copy, [&](BertForMaskedLm tree) {
@@ -78,14 +78,14 @@ PlanBenchResult bench_one(const char* name, const PlanBenchOptions& options) {
       all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2),
       all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2 + 1));
   r.one_ms = median_ms(
-      repeats, [&] { return one; },
+      repeats, [&] { return std::vector(one); },
       [&](std::vector<nn::Replacement> list) { return nn::tree_at(model, std::move(list)); });
   using Both = std::pair<BertForMaskedLm, std::vector<nn::Replacement>>;
   r.one_in_place_ms = median_ms(
       repeats, [&] { return Both(model, one); },
       [&](Both both) { return nn::tree_at(std::move(both.first), std::move(both.second)); });
   r.one_walk_ms = median_ms(
-      repeats, [&] { return all; },
+      repeats, [&] { return std::vector(all); },
       [&](std::vector<nn::Replacement> list) { return nn::tree_at(model, std::move(list)); });
   r.one_by_one_ms = median_ms(
       std::min<int64_t>(3, repeats), [&] { return Both(model, all); },

@@ -97,7 +97,7 @@ class BertTask final : public TextTask {
 
  private:
   models::BertConfig open_model() {
-    const models::BertConfig config = bert_config(options_, tokenizer().vocab_size());
+    models::BertConfig config = bert_config(options_, tokenizer().vocab_size());
     if (!options_.from.empty()) {
       start_from(models::load_bert(options_.from, models::BertHeadIs::optional).weights);
     }

@@ -94,7 +94,7 @@ fs::path save_checkpoint(const fs::path& dir, const Checkpoint& checkpoint) {
                                : "previous checkpoint kept: " + earlier.front().string();
   const io::FileContext context{std::string(kStage), kept};
   io::create_folders(dir, context);
-  const fs::path target = dir / fmt::format("{}{:08}", kPrefix, checkpoint.step);
+  fs::path target = dir / fmt::format("{}{:08}", kPrefix, checkpoint.step);
   io::AtomicFolder folder(target, context);
   CheckpointState state{.step = checkpoint.step,
                         .seed = checkpoint.seed,
@@ -169,6 +169,7 @@ std::vector<fs::path> list_checkpoints(const fs::path& dir) {
   }
   std::sort(found.rbegin(), found.rend());
   std::vector<fs::path> folders;
+  folders.reserve(found.size());
   for (auto& [step, path] : found) folders.push_back(std::move(path));
   return folders;
 }

@@ -40,7 +40,7 @@ bool parse_number(std::string_view text, T& value) {
 
 /// The CSV that a run which goes on after `resume_step` continues.
 std::string kept_text(const fs::path& path, const MetricsOptions& options) {
-  const std::string header = header_line(options.columns);
+  std::string header = header_line(options.columns);
   if (!options.resume_step || !fs::exists(path)) return header;
   std::string text = io::read_text(path, kLimit, {.stage = kStage});
   std::string_view rest = text;

@@ -13,6 +13,7 @@ std::vector<ShardSpec> shard_specs(const std::vector<std::pair<std::string, nn::
                                    const Optimizer& optimizer, const shard::Mesh& mesh,
                                    int64_t rank) {
   std::vector<ShardSpec> specs;
+  specs.reserve(params.size());
   for (const auto& [path, p] : params) {
     specs.push_back({.name = nn::input_name(path),
                      .path = path,

@@ -49,6 +49,7 @@ std::vector<ProfileGroup> group_profile(const std::vector<ProfileRow>& rows) {
     ++group.kernels;
   }
   std::vector<ProfileGroup> groups;
+  groups.reserve(by_label.size());
   for (auto& [label, group] : by_label) groups.push_back(std::move(group));
   std::stable_sort(groups.begin(), groups.end(), [](const ProfileGroup& a, const ProfileGroup& b) {
     return a.seconds > b.seconds;

@@ -78,7 +78,7 @@ class Qwen2Task final : public TextTask {
 
  private:
   models::Qwen2Config open_model() {
-    const models::Qwen2Config config = qwen2_run_config(options_, tokenizer().vocab_size());
+    models::Qwen2Config config = qwen2_run_config(options_, tokenizer().vocab_size());
     if (!options_.from.empty()) {
       start_from(models::load_qwen2_weights(options_.from, config));
     }

@@ -49,8 +49,9 @@ void restore(Step& step, const LoadedCheckpoint& loaded) {
     copy_checked(found->second, step.state(slot.name), slot.name, loaded);
   }
   for (const auto& [name, tensor] : saved) {
-    const bool known = std::any_of(step.slots().begin(), step.slots().end(),
-                                   [&](const StateSlot& slot) { return slot.name == name; });
+    const bool known =
+        std::any_of(step.slots().begin(), step.slots().end(),
+                    [&name = name](const StateSlot& slot) { return slot.name == name; });
     ESPALIER_CHECK(known, ErrorKind::user, "resume",
                    "the checkpoint has \"{}\", which this optimizer and precision do not keep, at "
                    "{}; resume with the --optimizer, --clip, --freeze and --dtype of the run",

@@ -57,7 +57,7 @@ CheckpointSection section_of_json(std::string_view text) {
 std::string json_of_section(const CheckpointSection& section) {
   Json json;
   for (const auto& [name, value] : section) {
-    std::visit([&](const auto& v) { json[name] = v; }, value);
+    std::visit([&slot = json[name]](const auto& v) { slot = v; }, value);
   }
   return json.dump();
 }
