@@ -102,6 +102,7 @@ Pattern pattern_in(const JsonNode& root) {
     return pattern_of(regex->string());
   }
   std::vector<std::string> types;
+  types.reserve(steps.size());
   for (const JsonNode& step : steps) types.push_back(type_of(step));
   unsupported(root, fmt::format("BPE with the pre-tokenizer [{}] is not supported; ByteLevel is, "
                                 "alone or after one Split",

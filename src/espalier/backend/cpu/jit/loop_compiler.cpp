@@ -138,6 +138,7 @@ std::vector<LoopFn> LoopCompiler::compile(std::span<const plan::Loop> loops) {
     impl_->functions[jobs[i].key] = reinterpret_cast<LoopFn>(addresses[i]);
   }
   std::vector<LoopFn> result;
+  result.reserve(keys.size());
   for (const std::string& key : keys) result.push_back(impl_->functions.at(key));
 
   JitStats& stats = impl_->stats;

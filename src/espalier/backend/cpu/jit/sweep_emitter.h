@@ -80,8 +80,9 @@ class SweepEmitter {
   llvm::Type* memory_vector(int operand) { return vector(e_.element_type(operand)); }
   llvm::Constant* lanes(llvm::Type* scalar, int first) {
     std::vector<llvm::Constant*> values;
-    for (int lane = 0; lane < e_.width; ++lane) {
-      values.push_back(llvm::ConstantInt::get(scalar, static_cast<uint64_t>(first + lane)));
+    values.reserve(static_cast<size_t>(e_.width));
+    for (int lane = first; lane < first + e_.width; ++lane) {
+      values.push_back(llvm::ConstantInt::get(scalar, static_cast<uint64_t>(lane)));
     }
     return llvm::ConstantVector::get(values);
   }
