@@ -109,7 +109,7 @@ class FolderStore final : public Store {
   static std::optional<io::FileDescriptor> open_if_there(const fs::path& path) {
     io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() >= 0) return file;
-    if (errno != ENOENT) io::fail_errno(errno, kContext, "cannot open", path);
+    if (errno != ENOENT) io::fail_errno(errno, kContext, "cannot open the file", path);
     return std::nullopt;
   }
   static void read_at(const io::FileDescriptor& file, const fs::path& path, int64_t offset,
