@@ -80,5 +80,21 @@ TEST_F(ActivationsCommand, ExportAndBenchRead) {
   }
 }
 
+TEST_F(ActivationsCommand, BenchExtractMeasuresBothPasses) {
+  const std::string model = folder_ / "model";
+  ASSERT_EQ(run({"init", "qwen2", model, "--vocab-size", "64", "--num-layer", "2"}).code, 0);
+  const Ran ran = run({"bench", "extract", "--model", model, "--batch", "1", "--seq", "16",
+                       "--steps", "1", "--layers", "all", "--extract-batches", "2", "--threads",
+                       "1", "--output", folder_ / "bench", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const json rates = json::parse(ran.out);
+  for (const char* key : {"tokens_per_second_forward", "tokens_per_second_extract", "share_of_peak",
+                          "first_batch_seconds", "compiles", "memory_peak_bytes",
+                          "bytes_written_per_second", "disk_bytes_per_second"}) {
+    ASSERT_TRUE(rates.contains(key)) << key;
+    EXPECT_GT(rates.at(key).get<double>(), 0.0) << key;
+  }
+}
+
 }  // namespace
 }  // namespace espalier::test

@@ -28,7 +28,8 @@ void expect_valid(const std::vector<int64_t>& lengths, const std::vector<Batch>&
                   const BatchOptions& o) {
   std::vector<int64_t> seen(lengths.size());
   for (const Batch& batch : batches) {
-    EXPECT_EQ(batch.rows, o.rows);
+    const bool last = &batch == &batches.back() || (&batch)[1].seq != batch.seq;
+    EXPECT_TRUE(batch.rows == o.rows || (last && o.rows % batch.rows == 0));
     EXPECT_LE(batch.seq, o.seq);
     EXPECT_FALSE(batch.placements.empty());
     int64_t row = 0, free_from = 0;
@@ -62,6 +63,24 @@ TEST(BatchPlan, PackingWastesLittle) {
   EXPECT_NEAR(share(Batching::pad), 0.5, 0.05);
   EXPECT_GT(share(Batching::bucket), 0.7);
   EXPECT_GT(share(Batching::pack), 0.97);
+}
+
+TEST(BatchPlan, TheLastBatchHasNoMoreRowsThanItNeeds) {
+  const auto rows = [](size_t samples, Batching batching, int64_t most) {
+    std::vector<int64_t> rows;
+    for (const Batch& batch : plan_batches(std::vector<int64_t>(samples, 10),
+                                           {.batching = batching, .rows = most, .seq = 10})) {
+      rows.push_back(batch.rows);
+    }
+    return rows;
+  };
+  for (const Batching batching : {Batching::pad, Batching::bucket, Batching::pack}) {
+    EXPECT_THAT(rows(17, batching, 8), ElementsAre(8, 8, 1));
+    EXPECT_THAT(rows(11, batching, 8), ElementsAre(8, 4));
+    EXPECT_THAT(rows(13, batching, 8), ElementsAre(8, 8));
+    EXPECT_THAT(rows(8, batching, 8), ElementsAre(8));
+    EXPECT_THAT(rows(8, batching, 6), ElementsAre(6, 3));
+  }
 }
 
 TEST(BatchPlan, FewShapesInOrder) {

@@ -1,93 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What users and files can do wrong to an extraction: messages and exit codes of the real program.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/mount.h>
 
 #include <cstring>
-#include <fstream>
 #include <limits>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "tests/io/folder.h"
-#include "tests/support/program.h"
-#include "tests/torture/inputs.h"
+#include "tests/extract_faults/input_fixture.h"
 #include "tests/torture/small_disk.h"
 
 namespace espalier::extract {
 namespace {
-
-namespace fs = std::filesystem;
-using test::Ran;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::Not;
-using Arguments = std::vector<std::string>;
-
-class ExtractInput : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    shared_ = new TestFolder;
-    inputs_ = new torture::Inputs(torture::make_inputs(shared_->path(), 1, 5));
-  }
-  static void TearDownTestSuite() {
-    delete inputs_;
-    delete shared_;
-  }
-
-  std::string data() const { return folder_ / "data.jsonl"; }
-  std::string output() const { return folder_ / "run"; }
-  void write(const std::string& text) const { std::ofstream(data(), std::ios::binary) << text; }
-
-  /// Extraction from data(), with more arguments; later ones win.
-  Arguments arguments(const Arguments& more = {}) const {
-    Arguments all{"extract",
-                  "--model",
-                  inputs_->model,
-                  "--tokenizer",
-                  inputs_->tokenizer,
-                  "--dataset",
-                  data(),
-                  "--max-seq-length",
-                  "16",
-                  "--batch-size",
-                  "1",
-                  "--threads",
-                  "1",
-                  "--shard-tokens",
-                  "20",
-                  "--output",
-                  output(),
-                  "--lease-seconds",
-                  "0.1"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-  Ran extract(const Arguments& more = {}) const { return test::run(arguments(more)); }
-
-  void expect_error(const Ran& ran, int code, const ::testing::Matcher<std::string>& text) const {
-    EXPECT_EQ(ran.code, code) << ran.out << ran.err;
-    EXPECT_THAT(ran.err, AllOf(HasSubstr("espalier: error: ["), text));
-  }
-  /// Path to contents of everything below the run.
-  std::map<std::string, std::string> contents() const {
-    std::map<std::string, std::string> all;
-    for (const auto& entry : fs::recursive_directory_iterator(output())) {
-      if (entry.is_regular_file()) all[entry.path()] = test::read_file(entry.path());
-    }
-    return all;
-  }
-
-  inline static TestFolder* shared_ = nullptr;
-  inline static torture::Inputs* inputs_ = nullptr;
-  test::Folder folder_;
-};
-
-constexpr const char* kLines = R"({"id":"one","tokens":[1,2,3]}
-{"id":"two","tokens":[4,5,6,7]}
-)";
 
 TEST_F(ExtractInput, BadLinesAreNamedOrCounted) {
   write(std::string(kLines) +
@@ -164,12 +88,40 @@ TEST_F(ExtractInput, LongSamplesUnderEachPolicy) {
                HasSubstr("nearest: truncate-left"));
 }
 
+// A dry run says what each policy would do, also where the run would stop.
+TEST_F(ExtractInput, ADryRunCountsUnderEachPolicy) {
+  write(R"({"id":"long","tokens":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]})"
+        "\n"
+        R"({"id":"short","tokens":[1]})"
+        "\n");
+  Ran ran = extract({"--dry-run"});
+  expect_error(ran, 3, HasSubstr("[length policy] sample long has 20 tokens"));
+  EXPECT_THAT(ran.out,
+              AllOf(HasSubstr("the longest sample has 20 tokens, a row 16; by"),
+                    HasSubstr("  error           stops at long: 1 are too long\n"),
+                    HasSubstr("  skip            2 samples: 1 whole, 1 skipped, 1 tokens"),
+                    HasSubstr("  truncate-left   2 samples: 1 whole, 1 truncated, 17"),
+                    HasSubstr("  window          2 samples: 1 whole, 1 in 2 windows, 21")));
+  ran = extract({"--dry-run", "--json", "--length-policy", "skip"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  const auto report = nlohmann::json::parse(ran.out);
+  EXPECT_EQ(report.at("samples"), 1);
+  const auto& lengths = report.at("length_policies");
+  EXPECT_EQ(lengths.at("too_long"), 1);
+  EXPECT_EQ(lengths.at("policies").at("window").at("windows"), 2);
+  EXPECT_EQ(lengths.at("policies").at("truncate-right").at("dropped_tokens"), 4);
+  ran = extract({"--dry-run", "--max-seq-length", "20"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("has 20 tokens, a row 20: whole under every length policy"));
+  EXPECT_FALSE(fs::exists(output()));
+}
+
 TEST_F(ExtractInput, NothingToReadIsAnError) {
   write("\n \n");
   expect_error(extract(), 3, HasSubstr("the dataset holds no sample"));
   expect_error(extract({"--dataset", folder_ / "none.jsonl"}), 2, HasSubstr("none.jsonl"));
   fs::create_directory(folder_ / "tasks");
-  expect_error(extract({"--dataset", folder_ / "tasks"}), 2, HasSubstr("holds no .json file"));
+  expect_error(extract({"--dataset", folder_ / "tasks"}), 2, HasSubstr("holds no .json or .jsonl file"));
   write(kLines);
   expect_error(extract({"--model", folder_ / "none"}), 2, HasSubstr("none"));
   expect_error(extract({"--tokenizer", folder_ / "none"}), 2, HasSubstr("none"));
@@ -226,9 +178,18 @@ TEST_F(ExtractInput, ADamagedRunFileIsNamed) {
 TEST_F(ExtractInput, AFolderThatCannotBeWrittenIsNamed) {
   write(kLines);
   std::ofstream(folder_ / "file") << "x";
-  expect_error(
-      extract({"--output", folder_ / "file/run"}), 2,
-      AllOf(HasSubstr("[store] cannot open the file: Not a directory"), HasSubstr("file/run")));
+  for (const char* output : {"file", "file/run"}) {
+    const Ran ran = extract({"--output", folder_ / output});
+    expect_error(ran, 2,
+                 AllOf(HasSubstr("Not a directory, at " + (folder_ / output)),
+                       HasSubstr("; check the folder of the run"), Not(HasSubstr("continues"))));
+  }
+  for (const char* flag : {"--dry-run", "--json"}) {
+    expect_error(extract({"--output", "", flag}), 2,
+                 HasSubstr("[store] the place of the run is empty; give a folder"));
+  }
+  expect_error(extract({"--output", "ftp://x/y", "--dry-run"}), 2,
+               HasSubstr("kept in a folder, s3://bucket/prefix or gs://bucket/prefix"));
 }
 
 TEST_F(ExtractInput, AReadOnlyDiskIsNamed) {

@@ -91,6 +91,35 @@ class ExtractToStores : public ExtractTest {
 TEST_F(ExtractToStores, S3) { check("s3://bucket/runs/one", s3_.server()); }
 TEST_F(ExtractToStores, Gcs) { check("gs://bucket/runs/one", gcs_.server()); }
 
+// A dataset in a bucket is the dataset that it is a copy of, as one object or below a prefix.
+TEST_F(ExtractToStores, DatasetsMayBeInStoresToo) {
+  ExtractOptions o = options("run");
+  const ExtractReport report = run(o);
+  s3_.set("data/tokens.jsonl", [&] {
+    std::ifstream file(folder_ / "tokens.jsonl");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }());
+  s3_.set("data/about.txt", "not read");
+  o.source.files = {"s3://bucket/data/tokens.jsonl"};
+  const ExtractReport same = run(o);
+  EXPECT_TRUE(same.complete);
+  EXPECT_EQ(same.made_shards, 0);
+  const fs::path here = folder_ / "here";
+  fs::create_directories(here);
+  fs::copy(folder_ / "tokens.jsonl", here);
+  ExtractOptions folder = options("folder");
+  folder.source.files = {here};
+  EXPECT_EQ(run(folder).plan.samples, report.plan.samples);
+  folder.source.files = {"s3://bucket/data"};
+  EXPECT_EQ(run(folder).made_shards, 0);
+  o.source.files = {"s3://bucket/none.jsonl"};
+  EXPECT_THAT(test::message(ErrorKind::user, [&] { run(o); }),
+              HasSubstr("s3://bucket/none.jsonl is no object, and no .json or .jsonl file is"));
+  for (const auto& entry : fs::directory_iterator(fs::temp_directory_path())) {
+    EXPECT_NE(entry.path().filename(), fmt::format(".espalier-dataset-{}", ::getpid()));
+  }
+}
+
 TEST_F(ExtractToStores, DamageIsFoundAndMadeAgain) {
   const ExtractOptions o = options_for("s3://bucket/run");
   run(o);

@@ -24,7 +24,7 @@ struct State {
 int run(State& s) {
   extract::ExtractBenchOptions& o = s.options;
   o.compile.compute_dtype = train::parse_compute_dtype(s.dtype);
-  o.weights = train::parse_compute_dtype(s.weights);
+  o.weights = train::parse_compute_dtype(s.weights, "--weights");
   o.compile.cache_dir = train::default_cache_dir();
   o.profile = s.profile_lines > 0;
   bench_extract(o, [&](const extract::ExtractBenchResult& result) {

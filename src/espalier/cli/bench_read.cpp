@@ -59,7 +59,7 @@ void add_bench_read(Program& program, Command& bench) {
   app->add_option("--batch,--batch-size", read.batch, "rows");
   app->add_option("--window-rows", read.window_rows, "rows that are mixed with each other");
   app->add_option("--block-rows", read.block_rows, "neighbours that stay together until then");
-  app->add_option("--threads", read.threads, "that read");
+  app->add_option("--threads", read.threads, "that read")->positive();
   app->add_option("--seed", read.seed);
   app->add_option("--max-norm", read.filter.max_norm, "leave rows of a larger norm out");
   app->add_option("--seconds", state->options.seconds, "each measurement, at most");

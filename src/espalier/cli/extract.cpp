@@ -30,22 +30,47 @@ struct State {
   bool dry_run = false, json = false;
 };
 
+Json lengths_json(const extract::LengthCounts& l) {
+  return {{"whole", l.whole},       {"empty", l.empty},
+          {"skipped", l.skipped},   {"truncated", l.truncated},
+          {"windowed", l.windowed}, {"windows", l.windows},
+          {"tokens", l.tokens},     {"dropped_tokens", l.dropped_tokens}};
+}
+
 Json plan_json(const extract::PlanTotals& plan) {
-  const extract::LengthCounts& l = plan.lengths;
   return {{"shards", plan.shards},
           {"samples", plan.samples},
           {"tokens", plan.tokens},
           {"computed_tokens", plan.computed_tokens},
           {"lines", plan.position.lines},
           {"bad_lines", plan.position.bad_lines},
-          {"lengths",
-           {{"whole", l.whole},
-            {"empty", l.empty},
-            {"skipped", l.skipped},
-            {"truncated", l.truncated},
-            {"windowed", l.windowed},
-            {"windows", l.windows},
-            {"dropped_tokens", l.dropped_tokens}}}};
+          {"lengths", lengths_json(plan.lengths)}};
+}
+
+/// By the name of each length policy.
+Json survey_json(const extract::LengthSurvey& survey) {
+  Json policies = Json::object();
+  for (const auto& [policy, counts] : survey.counts) {
+    policies[std::string(name(policy))] = lengths_json(counts);
+  }
+  return {{"longest", survey.longest}, {"too_long", survey.too_long}, {"policies", policies}};
+}
+
+/// What each length policy would do, for people.
+void print_survey(const extract::LengthSurvey& survey) {
+  fmt::print("the longest sample has {} tokens, a row {}", survey.longest, survey.most);
+  if (survey.too_long == 0) {
+    fmt::print(": whole under every length policy\n");
+    return;
+  }
+  fmt::print("; by length policy:\n");
+  for (const auto& [policy, counts] : survey.counts) {
+    const bool stops = policy == extract::LengthPolicy::error;
+    fmt::print(
+        "  {:15} {}\n", name(policy),
+        stops ? fmt::format("stops at {}: {} are too long", survey.first_too_long, survey.too_long)
+              : describe(counts));
+  }
 }
 
 /// The run as planned, for people.
@@ -106,6 +131,7 @@ int print(const extract::Estimate& e, const extract::ExtractOptions& o, bool jso
     Json out = plan_json(e.plan);
     out.update({{"useful_share", e.useful_share},
                 {"shard_tokens", e.shard_tokens},
+                {"length_policies", survey_json(e.lengths)},
                 {"flops", e.flops},
                 {"bytes", e.bytes},
                 {"free_bytes", e.free_bytes},
@@ -116,8 +142,11 @@ int print(const extract::Estimate& e, const extract::ExtractOptions& o, bool jso
                 {"measured_shards", e.measured_shards},
                 {"measured_seconds", e.measured_seconds}});
     fmt::print("{}\n", out.dump());
+    if (e.refused) e.lengths.refuse();
     return 0;
   }
+  print_survey(e.lengths);
+  if (e.refused) e.lengths.refuse();
   print_plan(e.plan, e.hooks, e.width, e.useful_share);
   fmt::print("{} shards of at most {} tokens, {} in all, {:.3g} TFLOP\n", e.plan.shards,
              e.shard_tokens, human_bytes(e.bytes), e.flops / 1e12);
@@ -147,7 +176,7 @@ int run(State& state) {
   o.layers = fmt::format("{}", fmt::join(state.layers, ","));
   o.activation = fmt::format("{}", fmt::join(state.activations, ","));
   o.compile.compute_dtype = train::parse_compute_dtype(state.dtype);
-  o.store_dtype = train::parse_compute_dtype(state.store_dtype);
+  o.store_dtype = train::parse_compute_dtype(state.store_dtype, "--store-dtype");
   o.compile.cache_dir = train::default_cache_dir();
   const extract::WorkerChoice choice =
       extract::choose_workers(state.rank, state.workers, extract::system_environment());
@@ -161,7 +190,8 @@ int run(State& state) {
 void add_data_flags(Command* app, State& state) {
   extract::SourceOptions& s = state.options.source;
   const char* data = "Data";
-  app->add_option("--dataset,--dataset-path", state.dataset, "JSONL files or folders of tasks")
+  app->add_option("--dataset,--dataset-path", state.dataset,
+                  "JSONL files, folders of them or of tasks, s3:// or gs://")
       ->required()
       ->group(data);
   app->add_option("--format", state.format, "auto, arc, text or tokens")->group(data);

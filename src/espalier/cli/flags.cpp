@@ -30,6 +30,11 @@ Flag* Flag::positive() {
   return this;
 }
 
+Flag* Flag::not_negative() {
+  option_->check(CLI::NonNegativeNumber);
+  return this;
+}
+
 Flag* Flag::bytes() {
   option_->transform(CLI::AsSizeValue(true));
   return this;

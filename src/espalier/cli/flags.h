@@ -31,6 +31,7 @@ class Flag {
   Flag* allow_extra_args(bool allow);
   /// Only numbers above 0.
   Flag* positive();
+  Flag* not_negative();
   /// A number of bytes, with units such as "100MB".
   Flag* bytes();
 

@@ -46,7 +46,8 @@ extract::InspectReport inspected(const State& state) {
 Command* add_command(Program& program, const char* name, const char* text, State& state) {
   Command* app = program.app.add_subcommand(name, text);
   app->add_option("RUN", state.run, "folder or URL of the run")->required();
-  app->add_option("--threads", state.threads, "shards at a time; 0: as many as processors");
+  app->add_option("--threads", state.threads, "shards at a time; 0: as many as processors")
+      ->not_negative();
   app->add_flag("--json", state.json, "print one JSON object");
   return app;
 }

@@ -55,9 +55,15 @@ ArcTask augment(const ArcTask& task, const Augmentation& a) {
   return result;
 }
 
-Augmenter::Augmenter(uint64_t seed) : colours_(seed), orders_(static_cast<uint32_t>(seed)) {
+void check_augmentation(uint64_t seed, int64_t predictions) {
   ESPALIER_CHECK(seed >> 32 == 0, ErrorKind::user, "augmentation",
                  "the seed {} is not below 2^32, as NumPy wants it", seed);
+  ESPALIER_CHECK(predictions > 0, ErrorKind::user, "augmentation",
+                 "predictions per task = {} must be positive", predictions);
+}
+
+Augmenter::Augmenter(uint64_t seed) : colours_(seed), orders_(static_cast<uint32_t>(seed)) {
+  check_augmentation(seed, 1);
 }
 
 std::array<uint8_t, 10> Augmenter::draw_colours() {
@@ -71,8 +77,7 @@ std::array<uint8_t, 10> Augmenter::draw_colours() {
 }
 
 std::vector<Augmentation> Augmenter::variants(const ArcTask& task, int64_t predictions) {
-  ESPALIER_CHECK(predictions > 0, ErrorKind::user, "augmentation",
-                 "predictions per task = {} must be positive", predictions);
+  check_augmentation(0, predictions);
   const int64_t repeat = std::max<int64_t>(1, predictions / (2 * kTurns));
   std::vector<Augmentation> variants;
   for (bool mirrored : {false, true}) {

@@ -24,6 +24,9 @@ Grid mirror(const Grid& grid);
 Grid quarter_turn(const Grid& grid);
 ArcTask augment(const ArcTask& task, const Augmentation& augmentation);
 
+/// Throws `user` unless the seed is below 2^32 and predictions > 0.
+void check_augmentation(uint64_t seed, int64_t predictions);
+
 /// Draws the variants of task after task from one seed.
 class Augmenter {
  public:

@@ -28,6 +28,12 @@ int64_t bucket_of(int64_t length, const BatchOptions& o) {
   return seq;
 }
 
+/// The fewest of rows, rows / 2, ... that hold `used` rows.
+int64_t rows_for(int64_t used, int64_t rows) {
+  while (rows % 2 == 0 && rows / 2 >= used) rows /= 2;
+  return rows;
+}
+
 /// Longest first, each into the fullest row that still has room (best fit): at most 11/9 of the
 /// fewest rows (Johnson et al., SIAM J. Comput. 1974), and far less for many short samples.
 std::vector<Row> pack(std::span<const int64_t> lengths, const BatchOptions& o) {
@@ -95,6 +101,8 @@ std::vector<Batch> plan_batches(std::span<const int64_t> lengths, const BatchOpt
     }
     ++used;
   }
+  // Rows that nobody stands in would be computed all the same, and the last batch may have many.
+  for (Batch& batch : batches) batch.rows = rows_for(batch.placements.back().row + 1, o.rows);
   return batches;
 }
 

@@ -5,6 +5,9 @@
 //   bucket   a row for each sample, rows of a few lengths: the longest allowed, its half, ...
 //   pack     several samples a row, told apart by segment numbers, positions from 0 in each
 //
+// The last batch of a length has as many rows as the others, or their half, quarter, ... where
+// these suffice.
+//
 // A plan is a function of the lengths alone.
 #pragma once
 
@@ -23,7 +26,7 @@ std::string_view name(Batching batching);
 
 struct BatchOptions {
   Batching batching = Batching::pack;
-  int64_t rows = 4;   // of each batch
+  int64_t rows = 4;   // of a full batch
   int64_t seq = 512;  // the longest row, and sample
   /// Rows of `bucket` are no shorter than this, and multiples of it where seq allows.
   int64_t shortest = 64;

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/extract/estimate.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 
 #include "espalier/extract/memory_plan.h"
 #include "espalier/extract/metered_store.h"
+#include "espalier/extract/scratch_folder.h"
 #include "espalier/extract/setup.h"
 
 namespace espalier::extract {
@@ -50,24 +49,7 @@ class Spread {
   std::vector<ShardWork> kept_;
 };
 
-/// A folder beside the output, or as near as there is one; gone in the end.
-class Scratch {
- public:
-  explicit Scratch(const fs::path& near) {
-    folder_ = near / fmt::format(".espalier-estimate-{}", ::getpid());
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const fs::path& folder() const { return folder_; }
-
- private:
-  fs::path folder_;
-};
-
+/// The output, or as near as there is a folder.
 fs::path nearest_folder(const fs::path& path) {
   std::error_code error;
   for (fs::path at = fs::absolute(path); !at.empty(); at = at.parent_path()) {
@@ -92,7 +74,7 @@ class Estimator {
     const fs::space_info space = fs::space(near, unknown);
     e_.network = remote;
     if (!unknown && !remote) e_.free_bytes = static_cast<int64_t>(space.available);
-    measure(near, opened);
+    if (!e_.refused) measure(near, opened);
     return e_;
   }
 
@@ -101,13 +83,21 @@ class Estimator {
 
   void plan() {
     StageTimes times;
+    LengthPolicy& policy = setup_.options.source.length_policy;
+    const bool may_refuse = policy == LengthPolicy::error;
+    // The first sample that is too long shall not hide the others.
+    if (may_refuse) policy = LengthPolicy::window;
+    PlannerOptions planner = setup_.planner();
+    e_.lengths.most = setup_.options.source.max_seq_length;
+    planner.survey = &e_.lengths;
     const auto totals =
-        make_plan(setup_.planner(), {}, times, [&](ShardWork work, PlanTotals& so_far, bool) {
+        make_plan(planner, {}, times, [&](ShardWork work, PlanTotals& so_far, bool) {
           e_.plan = so_far;
           spread_.add(std::move(work));
           return !stopped();
         });
     if (totals) e_.plan = *totals;
+    e_.refused = may_refuse && e_.lengths.too_long > 0;
     e_.hooks = setup_.model().hooks();
     e_.width = setup_.model().width();
     e_.shard_tokens = setup_.options.shard_tokens;
@@ -151,9 +141,9 @@ class Estimator {
       const auto count = std::max<int64_t>(teams, static_cast<int64_t>(std::min(wanted, 1e6)));
       MemoryPlan some(spread_.some(static_cast<size_t>(count)));
       flops = setup_.flops(some.totals());
-      Scratch scratch(near);
+      const ScratchFolder scratch(near, "estimate");
       StageTimes times;
-      MeteredStore store(open_folder_store(scratch.folder()), times);
+      MeteredStore store(open_folder_store(scratch.path()), times);
       LeaseKeeper keeper(store, worker_name(), {.expire_seconds = kLeaseSeconds, .clock = {}});
       ShardBoard board(store, keeper, {});
       PipelineCounts counts;

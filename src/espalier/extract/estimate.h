@@ -14,6 +14,10 @@ struct Estimate {
   int64_t width = 0;
   int64_t shard_tokens = 0;
   PlanTotals plan;
+  LengthSurvey lengths;  // what each length policy would do
+  /// The run would stop: a sample is too long under LengthPolicy::error. Then the plan is that of
+  /// LengthPolicy::window, and nothing is measured.
+  bool refused = false;
   double useful_share = 1.0;
   double flops = 0.0;
   int64_t bytes = 0;               // of all shards

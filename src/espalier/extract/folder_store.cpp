@@ -16,7 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const io::FileContext kContext{.stage = "store",
-                               .next_step = "the run continues from there with the same command"};
+                               .next_step = "check the folder of the run",
+                               .device_step = "the run continues from there with the same command"};
 
 class FileWriter final : public ObjectWriter {
  public:

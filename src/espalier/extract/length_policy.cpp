@@ -38,6 +38,26 @@ std::string describe(const LengthCounts& c) {
   return text;
 }
 
+void LengthSurvey::add(const std::string& sample, int64_t length) {
+  longest = std::max(longest, length);
+  if (length > most && too_long++ == 0) {
+    first_too_long = sample;
+    first_length = length;
+  }
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    const auto policy = static_cast<LengthPolicy>(i);
+    if (length > most && policy == LengthPolicy::error) continue;
+    apply_length_policy(policy, length, most, sample, counts[policy]);
+  }
+}
+
+void LengthSurvey::refuse() const {
+  LengthCounts ignored;
+  if (too_long > 0) {
+    apply_length_policy(LengthPolicy::error, first_length, most, first_too_long, ignored);
+  }
+}
+
 std::vector<TokenRange> apply_length_policy(LengthPolicy policy, int64_t length, int64_t most,
                                             std::string_view sample, LengthCounts& counts) {
   ESPALIER_CHECK(most > 0, ErrorKind::user, "length policy",

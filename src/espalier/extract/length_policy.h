@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,20 @@ struct LengthCounts {
   int64_t whole = 0, empty = 0, skipped = 0, truncated = 0;
   int64_t windowed = 0, windows = 0;  // samples cut into windows, and how many these are
   int64_t tokens = 0, dropped_tokens = 0;
+};
+
+/// What each policy would do to samples.
+struct LengthSurvey {
+  int64_t most = 0;  // tokens of a row
+  std::map<LengthPolicy, LengthCounts> counts = {};
+  int64_t longest = 0;   // tokens of a sample
+  int64_t too_long = 0;  // samples with more than `most`: what LengthPolicy::error stops at
+  std::string first_too_long = {};
+  int64_t first_length = 0;
+
+  void add(const std::string& sample, int64_t length);
+  /// Throws what LengthPolicy::error says to the first sample that is too long, if there is one.
+  void refuse() const;
 };
 
 /// "31 samples: 20 whole, 11 in 27 windows, 61,034 tokens"

@@ -56,7 +56,16 @@ std::unique_ptr<Store> open_gcs(const Place& place) {
 
 }  // namespace
 
+void check_store_url(const std::string& url) {
+  ESPALIER_CHECK(!url.empty(), ErrorKind::user, "store",
+                 "the place of the run is empty; give a folder, s3://bucket/prefix or "
+                 "gs://bucket/prefix");
+  const size_t colon = url.find("://");
+  if (colon != std::string::npos) parse(url, colon);
+}
+
 std::unique_ptr<Store> open_store(const std::string& url) {
+  check_store_url(url);
   const size_t colon = url.find("://");
   if (colon == std::string::npos) return open_folder_store(url);
   const Place place = parse(url, colon);

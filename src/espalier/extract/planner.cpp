@@ -132,7 +132,7 @@ class Planner {
   std::vector<Sample> window_;
   int64_t window_tokens_ = 0;
   BoundedQueue<Chunk> chunks_;
-  SampleMaker maker_{o_.source, o_.tokenizer};
+  SampleMaker maker_{o_.source, o_.tokenizer, o_.survey};
 };
 
 }  // namespace

@@ -28,6 +28,7 @@ struct PlannerOptions {
   BatchOptions batch;
   /// A shard takes batches as long as its samples have no more tokens than this; at least one.
   int64_t shard_tokens = 0;
+  LengthSurvey* survey = nullptr;  // of the lengths of all samples, where it is wanted
 };
 
 /// Gets a shard and the totals up to it; `resumable`: planning can go on from them. False: enough.

@@ -2,6 +2,7 @@
 #include "espalier/extract/reader_model.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <map>
@@ -9,6 +10,7 @@
 #include <set>
 
 #include "espalier/base/error.h"
+#include "espalier/base/glob.h"
 #include "espalier/extract/pack_cache.h"
 #include "espalier/extract/reader_family.h"
 #include "espalier/models/config_reader.h"
@@ -18,6 +20,10 @@ namespace espalier::extract {
 namespace {
 
 constexpr std::string_view kPrefix = "hook.";
+/// What every family offers of a layer, and of none.
+constexpr std::array<std::string_view, 5> kLayerHooks{"resid_pre", "attn_out", "resid_mid",
+                                                      "mlp_out", "resid_post"};
+constexpr std::array<std::string_view, 2> kOtherHooks{"embed", "final_norm"};
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
@@ -51,6 +57,29 @@ std::set<int64_t> parse_layers(std::string_view text, int64_t count) {
     for (int64_t layer = *first; layer <= *last; ++layer) layers.insert(layer);
   }
   return layers;
+}
+
+/// What a glob matches of the wanted layers and of no layer; nothing where no layer matters.
+std::vector<std::string> of_layers(const std::string& pattern, std::string_view layers,
+                                   const std::set<int64_t>& wanted, int64_t count) {
+  std::vector<std::string> names;
+  if (layers == "all" || pattern.find_first_of("*?[") == std::string::npos) return names;
+  const Glob glob(pattern);
+  bool any = false;
+  for (const std::string_view kind : kLayerHooks) {
+    for (int64_t layer = 0; layer < count; ++layer) {
+      std::string name = fmt::format("{}.{}", kind, layer);
+      if (!glob.matches(name)) continue;
+      any = true;
+      if (wanted.contains(layer)) names.push_back(std::move(name));
+    }
+  }
+  for (const std::string_view name : kOtherHooks) {
+    if (glob.matches(name)) names.emplace_back(name);
+  }
+  ESPALIER_CHECK(!any || !names.empty(), ErrorKind::user, "extract",
+                 "--layers {} has no hook that \"{}\" matches", layers, pattern);
+  return names;
 }
 
 /// Multiplications and additions of a forward pass: what grows with the tokens, and what grows with
@@ -216,7 +245,9 @@ std::vector<std::string> hook_globs(std::string_view layers, std::string_view ac
                                   : part == "attn"   ? "attn_out"
                                                      : "";
     if (name.empty()) {
-      globs.push_back(part);
+      const std::vector<std::string> names = of_layers(part, layers, wanted, model_layers);
+      globs.insert(globs.end(), names.begin(), names.end());
+      if (names.empty()) globs.push_back(part);
       continue;
     }
     for (int64_t layer : wanted) globs.push_back(fmt::format("{}.{}", name, layer));

@@ -14,9 +14,9 @@
 namespace espalier::extract {
 
 /// Names of hooks for --layers and --activation. `layers`: "all", "10-23" or "0,3,7-9".
-/// `activation`: residual, mlp, attn (for each of the layers) or globs of hooks, with commas
-/// between several. Throws `user` for layers that the model does not have, and for a list that
-/// cannot be read.
+/// `activation`: residual, mlp, attn (for each of the layers), names of hooks, or globs, which
+/// match hooks of these layers and of none; with commas between several. Throws `user` for layers
+/// that the model does not have, and for a list that cannot be read.
 std::vector<std::string> hook_globs(std::string_view layers, std::string_view activation,
                                     int64_t model_layers);
 

@@ -63,7 +63,6 @@ bool of_tokenizer(const std::string& name) {
          name == "vocab.json" || name == "merges.txt" || name == "added_tokens.json" ||
          name == "special_tokens_map.json";
 }
-bool is_json(const std::string& name) { return name.ends_with(".json"); }
 
 }  // namespace
 
@@ -75,7 +74,7 @@ Json describe_run(const ExtractOptions& o, const std::vector<std::string>& hooks
                   const io::HashCache& hashes) {
   const SourceOptions& s = o.source;
   Json datasets = Json::array();
-  for (const fs::path& file : s.files) datasets.push_back(checksum(file, hashes, is_json));
+  for (const fs::path& file : s.files) datasets.push_back(checksum(file, hashes, is_dataset_file));
   return {{"format", "espalier-run-1"},
           {"version", std::string(version())},
           {"instruction_set", std::string(cpu::name(cpu::cpu_info().isa))},

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <unordered_set>
@@ -63,12 +64,16 @@ class Reader {
     if (!fs::is_directory(path)) return read_lines(path);
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().extension() == ".json") files.push_back(entry.path());
+      if (is_dataset_file(entry.path())) files.push_back(entry.path());
     }
-    ESPALIER_CHECK(!files.empty(), ErrorKind::user, "dataset", "{} holds no .json file",
+    ESPALIER_CHECK(!files.empty(), ErrorKind::user, "dataset", "{} holds no .json or .jsonl file",
                    path.string());
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) {
+      if (file.extension() == ".jsonl") {
+        read_lines(file);
+        continue;
+      }
       one_line(file.string(), [&](const std::string& where) {
         const auto bytes = io::MappedFile::open(file, kContext);
         read_task(text_of(*bytes), where, file.stem().string());
@@ -165,10 +170,8 @@ class Reader {
     std::optional<StageTimer> timer(std::in_place, times_, Stage::read);
     ArcTask task = parse_arc_task(text, where, std::move(default_id));
     timer.emplace(times_, Stage::prompt);
-    if (!ids_.insert(task.id).second) {
-      task.id = line_id(lines_);
-      ids_.insert(task.id);
-    }
+    // The number of a line may be another task's name.
+    for (int64_t line = lines_; !ids_.insert(task.id).second; ++line) task.id = line_id(line);
     // Drawn for tasks of the past too: the draws of the next ones follow.
     const std::vector<Augmentation> variants =
         augmenter_.variants(task, options_.predictions_per_task);
@@ -204,6 +207,10 @@ SourceFormat parse_source_format(std::string_view text) {
 }
 std::string_view name(SourceFormat format) { return kFormats[static_cast<size_t>(format)]; }
 
+bool is_dataset_file(const fs::path& file) {
+  return file.extension() == ".json" || file.extension() == ".jsonl";
+}
+
 PromptTemplate prompt_template(const SourceOptions& o) {
   if (o.prompt_file.empty()) {
     return builtin_prompt_template(o.prompt_version.empty() ? kFirstPrompt : o.prompt_version);
@@ -212,9 +219,23 @@ PromptTemplate prompt_template(const SourceOptions& o) {
                                o.prompt_file);
 }
 
+void check_source(const SourceOptions& o) {
+  ESPALIER_CHECK(!o.files.empty(), ErrorKind::user, "dataset", "no dataset is given");
+  for (const fs::path& file : o.files) {
+    std::error_code error;
+    if (fs::exists(file, error)) continue;
+    io::fail_errno(error ? error.value() : ENOENT, kContext, "cannot find it", file);
+  }
+  ESPALIER_CHECK(o.max_tasks >= -1, ErrorKind::user, "dataset",
+                 "--max-tasks {} must not be negative; -1 takes all", o.max_tasks);
+  parse_grid_encoder(o.grid_encoder.empty() ? kDefaultGridEncoder : o.grid_encoder);
+  prompt_template(o);
+  check_augmentation(o.random_seed, o.predictions_per_task);
+}
+
 void read_dataset(const SourceOptions& options, int64_t vocab_size, const SourcePosition& from,
                   StageTimes& times, const std::function<bool(SourceLine)>& take) {
-  ESPALIER_CHECK(!options.files.empty(), ErrorKind::user, "dataset", "no dataset is given");
+  check_source(options);
   Reader reader(options, vocab_size, from, times, take);
   try {
     for (const fs::path& file : options.files) reader.read(file);
@@ -226,6 +247,7 @@ void read_dataset(const SourceOptions& options, int64_t vocab_size, const Source
 void SampleMaker::make(Prompt prompt, LengthCounts& counts, std::vector<Sample>& samples) {
   if (!prompt.has_tokens) tokenizer_.encode(prompt.text, {}, work_, prompt.tokens);
   const auto length = static_cast<int64_t>(prompt.tokens.size());
+  if (survey_ != nullptr) survey_->add(prompt.id, length);
   const std::vector<TokenRange> parts = apply_length_policy(
       options_.length_policy, length, options_.max_seq_length, prompt.id, counts);
   for (size_t i = 0; i < parts.size(); ++i) {

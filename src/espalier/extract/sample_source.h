@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples: token sequences with names, from tasks, texts or ids in files.
 //
-//   arc      tasks (arc_task.h), in JSONL files or folders with a file each; one sample for each
+//   arc      tasks (arc_task.h), in JSONL files or files of one each (.json); one sample for each
 //            test of each variant: "007bbfb7/3/0"
 //   text     JSONL with "text" (or "content") and perhaps "id"
 //   tokens   JSONL with "tokens", a list of ids, and perhaps "id"
 //
+// A folder stands for its files .json (a task each) and .jsonl, in the order of their names.
 // Lines without an id are named FILE:LINE. The same inputs give the same samples in the same order.
 #pragma once
 
@@ -48,6 +49,9 @@ struct SourceOptions {
   uint64_t random_seed = 42;
 };
 
+/// Whether a file of a folder is read: .json and .jsonl.
+bool is_dataset_file(const std::filesystem::path& file);
+
 /// The texts of prompts under these options. Throws `user` for files that cannot be read and for
 /// unknown versions.
 PromptTemplate prompt_template(const SourceOptions& options);
@@ -65,6 +69,10 @@ struct Prompt {
   std::vector<int32_t> tokens;
   bool has_tokens = false;
 };
+
+/// Throws `user` for options that no dataset fits, even where it does not need them: files that are
+/// missing, numbers out of range, and texts that describe no prompt or encoder.
+void check_source(const SourceOptions& options);
 
 /// How far a dataset was read: whole lines (or files of a folder).
 struct SourcePosition {
@@ -87,14 +95,17 @@ void read_dataset(const SourceOptions& options, int64_t vocab_size, const Source
 /// The samples of a line's prompts, by tokenizer and length policy.
 class SampleMaker {
  public:
-  SampleMaker(const SourceOptions& options, const text::Tokenizer& tokenizer)
-      : options_(options), tokenizer_(tokenizer) {}
+  /// `survey`, where there is one, sees the lengths of all samples.
+  SampleMaker(const SourceOptions& options, const text::Tokenizer& tokenizer,
+              LengthSurvey* survey = nullptr)
+      : options_(options), tokenizer_(tokenizer), survey_(survey) {}
   /// Appends them. Throws `data` for one that is too long under LengthPolicy::error.
   void make(Prompt prompt, LengthCounts& counts, std::vector<Sample>& samples);
 
  private:
   const SourceOptions& options_;
   const text::Tokenizer& tokenizer_;
+  LengthSurvey* survey_;
   text::Workspace work_;
 };
 

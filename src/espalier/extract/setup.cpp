@@ -18,6 +18,21 @@ text::Tokenizer open_tokenizer(const ExtractOptions& o, const ReaderModel& model
   return text::Tokenizer::open(tokenizer_files(o));
 }
 
+/// Each has weights of its own.
+constexpr int64_t kMostLocalWorkers = 1024;
+
+/// What is wrong whatever the model and the dataset are.
+void check_options(const ExtractOptions& o) {
+  check_store_url(o.output);
+  ESPALIER_CHECK(o.local_workers > 0 && o.local_workers <= kMostLocalWorkers, ErrorKind::user,
+                 "extract", "--workers {}: one process runs 1 to {}", o.local_workers,
+                 kMostLocalWorkers);
+  ESPALIER_CHECK(o.compile.threads >= 0, ErrorKind::user, "extract",
+                 "--threads {} must not be negative", o.compile.threads);
+  ESPALIER_CHECK(o.shard_tokens >= 0, ErrorKind::user, "extract",
+                 "--shard-tokens {} must be positive", o.shard_tokens);
+}
+
 }  // namespace
 
 std::string worker_name() {
@@ -28,7 +43,9 @@ std::string worker_name() {
 
 Setup open_setup(const ExtractOptions& options) {
   ExtractOptions o = options;
-  ESPALIER_CHECK(o.local_workers > 0, ErrorKind::user, "extract", "--workers must be positive");
+  check_options(o);
+  std::unique_ptr<ScratchFolder> fetched = fetch_datasets(o.source.files);
+  check_source(o.source);
   const int threads = o.compile.threads > 0 ? o.compile.threads : cpu::cpu_info().cores;
   o.compile.threads = std::max(1, threads / static_cast<int>(o.local_workers));
   std::vector<std::unique_ptr<ReaderModel>> models;
@@ -38,7 +55,10 @@ Setup open_setup(const ExtractOptions& options) {
     model.select(hook_globs(o.layers, o.activation, model.layers()));
   }
   text::Tokenizer tokenizer = open_tokenizer(o, *models.front());
-  Setup setup{.options = {}, .models = std::move(models), .tokenizer = std::move(tokenizer)};
+  Setup setup{.fetched = std::move(fetched),
+              .options = {},
+              .models = std::move(models),
+              .tokenizer = std::move(tokenizer)};
   const ReaderModel& model = setup.model();
   if (o.source.max_seq_length == 0) {
     o.source.max_seq_length = std::min(kMaxSeqLength, model.longest());
@@ -50,8 +70,6 @@ Setup open_setup(const ExtractOptions& options) {
   ESPALIER_CHECK(o.batch.rows > 0 && o.batch.seq > 0, ErrorKind::user, "extract",
                  "--batch-size {} and --max-seq-length {} must be positive", o.batch.rows,
                  o.batch.seq);
-  ESPALIER_CHECK(o.shard_tokens >= 0, ErrorKind::user, "extract",
-                 "--shard-tokens {} must be positive", o.shard_tokens);
   setup.options = o;
   if (o.shard_tokens == 0) {
     setup.options.shard_tokens = std::max<int64_t>(1, kShardBytes / setup.token_bytes());

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "espalier/extract/fetch.h"
 #include "espalier/extract/job.h"
 #include "espalier/extract/pipeline.h"
 #include "espalier/extract/planner.h"
@@ -13,6 +14,7 @@
 namespace espalier::extract {
 
 struct Setup {
+  std::unique_ptr<ScratchFolder> fetched;  // holds the datasets that were in object stores
   ExtractOptions options;  // shard_tokens, batch.seq and compile.threads are what is in force
   std::vector<std::unique_ptr<ReaderModel>> models;  // local_workers of them
   text::Tokenizer tokenizer;

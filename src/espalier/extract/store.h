@@ -61,6 +61,9 @@ class Store {
 /// where credentials are missing. Makes nothing; the first call connects.
 std::unique_ptr<Store> open_store(const std::string& url);
 
+/// Throws `user` for what open_store refuses whatever the credentials are.
+void check_store_url(const std::string& url);
+
 /// A folder, made by the first call that writes. Any number of processes and machines may share it,
 /// where its file system has hard links and atomic renames (local ones, NFS). Throws `user` for
 /// keys that leave it.

@@ -74,11 +74,14 @@ int sync_retrying(int fd) {
 
 void fail_errno(int error, const FileContext& context, std::string_view doing,
                 const fs::path& path) {
+  const ErrorKind kind = kind_of(error);
+  const bool device = kind == ErrorKind::device && !context.device_step.empty();
+  const std::string_view step = device ? context.device_step : context.next_step;
   std::string text = fmt::format("{}: {}, at {}", doing, std::strerror(error), path.string());
-  for (const std::string_view hint : {remedy(error), std::string_view(context.next_step)}) {
+  for (const std::string_view hint : {remedy(error), step}) {
     if (!hint.empty()) text += fmt::format("; {}", hint);
   }
-  throw Error(kind_of(error), context.stage, text);
+  throw Error(kind, context.stage, text);
 }
 
 FileDescriptor::~FileDescriptor() {

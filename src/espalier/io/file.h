@@ -22,6 +22,8 @@ namespace espalier::io {
 struct FileContext {
   std::string stage = "file";
   std::string next_step = {};
+  /// In the place of next_step where the device failed, not the path that was given.
+  std::string device_step = {};
 };
 
 /// Throws the Error for `error` (an errno value): "[stage] doing: cause, at path; next step".

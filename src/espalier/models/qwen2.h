@@ -34,6 +34,7 @@ struct Qwen2Config {
   bool tie_word_embeddings = true;
 
   int64_t head_size() const { return hidden_size / num_attention_heads; }
+  friend bool operator==(const Qwen2Config&, const Qwen2Config&) = default;
 };
 
 /// "qwen2-0.5b" or "qwen2-7b"; throws `user` for another name.

@@ -192,12 +192,12 @@ int64_t SavedSection::size(const std::string& name) const {
   return std::get<int64_t>(found->second);
 }
 
-DType parse_compute_dtype(std::string_view text) {
+DType parse_compute_dtype(std::string_view text, std::string_view flag) {
   if (text == "float32" || text == "f32") return DType::f32;
   if (text == "bfloat16" || text == "bf16") return DType::bf16;
   if (text == "float16" || text == "f16") return DType::f16;
   const std::vector<std::string> known{"float32", "bfloat16", "float16"};
-  fail(ErrorKind::user, "train", "--dtype {} is none of {}{}", text, fmt::join(known, ", "),
+  fail(ErrorKind::user, "train", "{} {} is none of {}{}", flag, text, fmt::join(known, ", "),
        nearest_hint(text, known));
 }
 

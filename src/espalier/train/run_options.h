@@ -107,7 +107,7 @@ class SavedSection {
   std::filesystem::path folder_;
 };
 
-/// "float32", "bfloat16", "float16" and the short names; throws `user` for others.
-DType parse_compute_dtype(std::string_view text);
+/// "float32", "bfloat16", "float16" and the short names; throws `user` for others, naming the flag.
+DType parse_compute_dtype(std::string_view text, std::string_view flag = "--dtype");
 
 }  // namespace espalier::train
