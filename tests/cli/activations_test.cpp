@@ -84,7 +84,7 @@ TEST_F(ActivationsCommand, BenchExtractMeasuresBothPasses) {
   const std::string model = folder_ / "model";
   ASSERT_EQ(run({"init", "qwen2", model, "--vocab-size", "64", "--num-layer", "2"}).code, 0);
   const Ran ran = run({"bench", "extract", "--model", model, "--batch", "1", "--seq", "16",
-                       "--steps", "1", "--layers", "all", "--extract-batches", "2", "--threads",
+                       "--steps", "1", "--layers", "all", "--extract-batches", "8", "--threads",
                        "1", "--output", folder_ / "bench", "--json"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   const json rates = json::parse(ran.out);

@@ -113,7 +113,7 @@ TEST_F(PlanTest, EveryTokenHasItsPlace) {
   EXPECT_EQ(tokens, totals.lengths.tokens);
   EXPECT_EQ(totals.batches, batches);
   for (const auto& [shape, count] : batches) {
-    EXPECT_TRUE(shape == std::pair<int64_t, int64_t>(2, 16) || shape.first == 1);
+    EXPECT_TRUE((shape == std::pair<int64_t, int64_t>(2, 16)) || shape.first == 1);
   }
   EXPECT_EQ(totals.computed_tokens, computed);
   EXPECT_GT(static_cast<double>(tokens), 0.9 * static_cast<double>(totals.computed_tokens));
