@@ -120,14 +120,17 @@ TEST_F(ExtractFlags, LayersBoundWhatGlobsMatch) {
 
 // What is shown while it goes, and in the end: for people and for machines.
 TEST_F(ExtractFlags, ProgressAndReportAreWhole) {
-  write(kLines);
+  write(R"({"tokens":[0,1,2,3,4,5,6,7,8,9]})"
+        "\n"
+        R"({"tokens":[9,8,7,6,5,4,3,2,1,0]})"
+        "\n");
   const Ran said = extract({"--shard-tokens", "1"});
-  EXPECT_THAT(said.err, AllOf(HasSubstr("[####################] 1 of 1 shards, 2 samples, "),
+  EXPECT_THAT(said.err, AllOf(HasSubstr("[####################] 2 of 2 shards, 2 samples, "),
                               HasSubstr(" samples/s, "), HasSubstr(" tokens/s, "),
                               HasSubstr("B/s, "), HasSubstr(" compiled")));
-  EXPECT_THAT(said.out, AllOf(HasSubstr("1 shards made here: 2 samples, 7 tokens, "),
+  EXPECT_THAT(said.out, AllOf(HasSubstr("2 shards made here: 2 samples, 20 tokens, "),
                               HasSubstr("  the limit\n"),
-                              HasSubstr("the run is complete: 1 shards, 2 samples\n")));
+                              HasSubstr("the run is complete: 2 shards, 2 samples\n")));
   const Ran ran = extract({"--shard-tokens", "1", "--json", "--output", folder_ / "other"});
   EXPECT_EQ(ran.err, "") << "one object, and nothing else";
   const auto report = nlohmann::json::parse(ran.out);

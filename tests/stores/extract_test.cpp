@@ -115,6 +115,9 @@ TEST_F(ExtractToStores, DatasetsMayBeInStoresToo) {
   o.source.files = {"s3://bucket/none.jsonl"};
   EXPECT_THAT(test::message(ErrorKind::user, [&] { run(o); }),
               HasSubstr("s3://bucket/none.jsonl is no object, and no .json or .jsonl file is"));
+  o.source.files = {"http://x/y.jsonl"};
+  EXPECT_THAT(test::message(ErrorKind::user, [&] { run(o); }),
+              HasSubstr("http://x/y.jsonl: a dataset is a file or a folder here, or at s3://"));
   for (const auto& entry : fs::directory_iterator(fs::temp_directory_path())) {
     EXPECT_NE(entry.path().filename(), fmt::format(".espalier-dataset-{}", ::getpid()));
   }

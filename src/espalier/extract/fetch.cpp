@@ -30,6 +30,8 @@ void copy(Store& store, const std::string& key, int64_t size, const fs::path& to
 
 /// An object, or those right below a prefix.
 fs::path fetch(const std::string& url, const fs::path& folder) {
+  ESPALIER_CHECK(url.starts_with("s3://") || url.starts_with("gs://"), ErrorKind::user, "dataset",
+                 "{}: a dataset is a file or a folder here, or at s3:// or gs://", url);
   check_store_url(url);
   const size_t bucket = url.find("://") + 3, slash = url.rfind('/');
   const std::string name = slash < bucket ? "" : url.substr(slash + 1);
