@@ -156,23 +156,22 @@ void bench_job(const ExtractBenchOptions& o, const Model& folder, ExtractBenchRe
     double seconds;
     int64_t tokens, bytes;
   };
-  std::vector<Moment> moments;
   ExtractEvents events;
-  events.progress = [&](const ExtractProgress& p) {
-    if (!moments.empty() && moments.back().tokens == p.made_tokens) return;
-    moments.push_back({now(), p.made_tokens, p.bytes});
-  };
   train::release_free_memory();
   train::reset_peak_resident();
-  run_extract(e, events);
+  std::optional<Moment> first;
+  events.progress = [&](const ExtractProgress& p) {
+    if (!first) first = Moment{now(), p.made_tokens, p.bytes};
+  };
+  const double start = now();
+  const ExtractReport report = run_extract(e, events);
+  const Moment last{now(), report.made_tokens, report.bytes};
+  // A small job may be over before it shows anything.
+  if (!first || first->tokens == last.tokens) first = Moment{start, 0, 0};
   result.memory_extract_peak_bytes = train::peak_resident_bytes();
-  ESPALIER_CHECK(moments.size() >= 2, ErrorKind::user, "bench",
-                 "--extract-batches {} make one shard; {} make two", o.extract_batches,
-                 2 * kBatchesOfShard);
-  const Moment &first = moments.front(), &last = moments.back();
-  const double seconds = last.seconds - first.seconds;
-  result.tokens_per_second_extract = static_cast<double>(last.tokens - first.tokens) / seconds;
-  result.bytes_written_per_second = static_cast<double>(last.bytes - first.bytes) / seconds;
+  const double seconds = last.seconds - first->seconds;
+  result.tokens_per_second_extract = static_cast<double>(last.tokens - first->tokens) / seconds;
+  result.bytes_written_per_second = static_cast<double>(last.bytes - first->bytes) / seconds;
   result.disk_bytes_per_second =
       cpu::measure_disk(fs::path(e.output).parent_path().string(), int64_t{256} << 20).write;
   fs::remove_all(e.output);
