@@ -93,18 +93,25 @@ TEST(Volume, FullyShardedGathersEveryParameterTwiceAndScattersItsGradient) {
   EXPECT_EQ(kept.rows.size(), 3u);
 }
 
-TEST(Volume, TensorParallelSumsActivationsTwiceALayerEachWay) {
-  const MeshCase c = bert_case({"model=2", shard::preset("bert-tp")}, {});
-  const Sent sent(c);
-  const double each = kF32 * kBatch * kSeq * 16;
+/// Bytes of one activation of width 16.
+constexpr double kActivation = kF32 * kBatch * kSeq * 16;
+
+/// Of two layers of that width cut along "model", and nothing else but the norm.
+void expect_two_sums_a_layer_each_way(const Sent& sent) {
   for (const char* what : {"activations, forward", "activations, backward"}) {
     const Communication& sums = sent.at(CollectiveKind::all_reduce, "model", what);
     EXPECT_EQ(sums.count, 2 * 2);
-    EXPECT_EQ(sums.bytes, 4 * each);
+    EXPECT_EQ(sums.bytes, 4 * kActivation);
   }
   EXPECT_EQ(sent.at(CollectiveKind::all_reduce, "model", "scalars").count, 1);  // the norm
   EXPECT_EQ(sent.rows.size(), 3u);
   EXPECT_EQ(sent.made.notes, std::vector<std::string>{});
+}
+
+TEST(Volume, TensorParallelSumsActivationsTwiceALayerEachWay) {
+  const MeshCase c = bert_case({"model=2", shard::preset("bert-tp")}, {});
+  const Sent sent(c);
+  expect_two_sums_a_layer_each_way(sent);
 }
 
 /// The same of the byte LM, whose query, key and value are one weight.
@@ -115,20 +122,12 @@ TEST(Volume, AJointProjectionCutByHeadsSendsNoMoreThanThreeOfThem) {
   };
   const auto library = models::ByteLmVariant::library;
   const Sent sent(byte_lm_case({"model=2", plan("column_parallel(model, 3)")}, library));
-  const double each = kF32 * kBatch * kSeq * 16;
-  for (const char* what : {"activations, forward", "activations, backward"}) {
-    const Communication& sums = sent.at(CollectiveKind::all_reduce, "model", what);
-    EXPECT_EQ(sums.count, 2 * 2);
-    EXPECT_EQ(sums.bytes, 4 * each);
-  }
-  EXPECT_EQ(sent.at(CollectiveKind::all_reduce, "model", "scalars").count, 1);  // the norm
-  EXPECT_EQ(sent.rows.size(), 3u);
-  EXPECT_EQ(sent.made.notes, std::vector<std::string>{});
+  expect_two_sums_a_layer_each_way(sent);
 
   // Cut as one, its pieces straddle the three and are put together.
   const Sent straddling(byte_lm_case({"model=2", plan("column_parallel(model)")}, library));
   EXPECT_EQ(straddling.at(CollectiveKind::all_gather, "model", "activations, forward").bytes,
-            2 * 3 * each);
+            2 * 3 * kActivation);
 }
 
 TEST(Volume, AProductOfMeshesIsTheSumOfItsParts) {
