@@ -275,7 +275,9 @@ TEST(ReadOrder, PermutationsAreThat) {
   for (const int64_t count : {0, 1, 2, 1000}) {
     std::vector<int64_t> order = permutation(count, 1, 2);
     EXPECT_EQ(order, permutation(count, 1, 2));
-    if (count > 2) EXPECT_NE(order, permutation(count, 1, 3));
+    if (count > 2) {
+      EXPECT_NE(order, permutation(count, 1, 3));
+    }
     std::sort(order.begin(), order.end());
     std::vector<int64_t> want(static_cast<size_t>(count));
     std::iota(want.begin(), want.end(), 0);

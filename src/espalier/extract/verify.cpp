@@ -82,7 +82,8 @@ class Verification {
 
   /// Every sample exactly once: each shard begins where the one before ends.
   void check_order() {
-    std::optional<int64_t> sample = 0;
+    int64_t due = 0;  // the sample that the next shard begins with
+    bool known = true;
     int64_t shard = 0;
     for (const ManifestEntry& entry : entries_) {
       for (; shard < entry.shard; ++shard) {
@@ -92,13 +93,14 @@ class Verification {
           say(fmt::format("shard {} is not done: {} is missing", shard,
                           store_.where(manifest_key(shard))));
         }
-        sample.reset();  // where the next one begins cannot be told
+        known = false;  // where the next one begins cannot be told
       }
-      if (sample && entry.first_sample != *sample) {
+      if (known && entry.first_sample != due) {
         say(fmt::format("{}: shard {} begins with sample {}, sample {} was to come",
-                        store_.where(manifest_key(shard)), shard, entry.first_sample, *sample));
+                        store_.where(manifest_key(shard)), shard, entry.first_sample, due));
       }
-      sample = entry.first_sample + entry.samples;
+      due = entry.first_sample + entry.samples;
+      known = true;
       ++shard;
     }
   }

@@ -39,18 +39,22 @@ std::optional<Identity> identity_of(const fs::path& file) {
                   s.st_size, std::max(s.st_mtim.tv_sec, s.st_ctim.tv_sec)};
 }
 
+/// Empty when it is not there or not readable: the sum is then computed again.
+std::string text_of(const fs::path& entry) {
+  try {
+    return read_text(entry, kEntryLimit, {});
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 }  // namespace
 
 std::string HashCache::sha256(const fs::path& file) const {
   const std::optional<Identity> before = identity_of(file);
   if (folder_.empty() || !before || before->bytes < kSmallBytes) return sha256_file(file);
   const fs::path entry = folder_ / (sha256_hex(before->text) + ".sha256");
-  try {
-    std::string text = read_text(entry, kEntryLimit, {});
-    if (text.size() == kDigits) return text;
-  } catch (const Error&) {
-    // Not there, or not readable: computed again.
-  }
+  if (std::string known = text_of(entry); known.size() == kDigits) return known;
   const time_t begin = std::time(nullptr);
   std::string sum = sha256_file(file);
   const std::optional<Identity> after = identity_of(file);
