@@ -54,9 +54,10 @@ std::string HashCache::sha256(const fs::path& file) const {
   const std::optional<Identity> before = identity_of(file);
   if (folder_.empty() || !before || before->bytes < kSmallBytes) return sha256_file(file);
   const fs::path entry = folder_ / (sha256_hex(before->text) + ".sha256");
-  if (std::string known = text_of(entry); known.size() == kDigits) return known;
+  std::string sum = text_of(entry);
+  if (sum.size() == kDigits) return sum;
   const time_t begin = std::time(nullptr);
-  std::string sum = sha256_file(file);
+  sum = sha256_file(file);
   const std::optional<Identity> after = identity_of(file);
   if (after && after->text == before->text && after->changed + kCoarseSeconds < begin) {
     try {
