@@ -48,26 +48,30 @@ std::string text_of(const fs::path& entry) {
   }
 }
 
-}  // namespace
-
-std::string HashCache::sha256(const fs::path& file) const {
-  const std::optional<Identity> before = identity_of(file);
-  if (folder_.empty() || !before || before->bytes < kSmallBytes) return sha256_file(file);
-  const fs::path entry = folder_ / (sha256_hex(before->text) + ".sha256");
+std::string sum_through(const fs::path& folder, const fs::path& file, const Identity& before) {
+  const fs::path entry = folder / (sha256_hex(before.text) + ".sha256");
   std::string sum = text_of(entry);
   if (sum.size() == kDigits) return sum;
   const time_t begin = std::time(nullptr);
   sum = sha256_file(file);
   const std::optional<Identity> after = identity_of(file);
-  if (after && after->text == before->text && after->changed + kCoarseSeconds < begin) {
+  if (after && after->text == before.text && after->changed + kCoarseSeconds < begin) {
     try {
-      create_folders(folder_, {});
+      create_folders(folder, {});
       write_file_atomically(entry, sum, {});
     } catch (const Error&) {
       // The next start computes it again.
     }
   }
   return sum;
+}
+
+}  // namespace
+
+std::string HashCache::sha256(const fs::path& file) const {
+  const std::optional<Identity> before = identity_of(file);
+  if (folder_.empty() || !before || before->bytes < kSmallBytes) return sha256_file(file);
+  return sum_through(folder_, file, *before);
 }
 
 }  // namespace espalier::io
