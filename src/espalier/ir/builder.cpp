@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/ir/builder.h"
 
+#include <algorithm>
+
 #include "espalier/base/error.h"
 #include "espalier/base/rng.h"
 
@@ -109,7 +111,13 @@ Value Rewriter::copy(int32_t id, Attrs attrs) {
     attrs.set(Attr::body, body);
   }
   out_.set_scope(node.scope);
-  const bool typed = node.op == Op::input || node.op == Op::fusion;
+  // The same op with the same attributes over operands of the same types has the same results: no
+  // rule needs to say so again.
+  const auto same_type = [&](Value old, Value now) { return source_.type(old) == out_.type(now); };
+  const bool typed =
+      node.op == Op::input || node.op == Op::fusion ||
+      (std::equal(node.inputs.begin(), node.inputs.end(), inputs.begin(), same_type) &&
+       attrs == node.attrs);
   const Value now = typed ? out_.add_typed(node.op, std::move(inputs), std::move(attrs), node.types)
                           : out_.add(node.op, std::move(inputs), std::move(attrs));
   for (size_t i = 0; i < node.types.size(); ++i) {

@@ -29,15 +29,17 @@ std::vector<int32_t> Graph::use_counts() const {
 bool needs_mesh(const Node& node) { return has_trait(node.op, kMesh) || node.attrs.has(Attr::cut); }
 
 namespace {
-void verify_node(const Graph& graph, int32_t id) {
+/// `types` is room for the types of the operands, kept from node to node for its memory.
+void verify_node(const Graph& graph, int32_t id, std::vector<TensorType>& types) {
   const Node& node = graph.node(id);
-  std::vector<TensorType> types;
-  for (Value v : node.inputs) {
+  types.resize(node.inputs.size());
+  for (size_t i = 0; i < types.size(); ++i) {
+    const Value v = node.inputs[i];
     ESPALIER_CHECK(v.node >= 0 && v.node < id, ErrorKind::internal, "verify",
                    "operand %{} does not come before its use", v.node);
     ESPALIER_CHECK(v.index >= 0 && v.index < static_cast<int32_t>(graph.node(v).types.size()),
                    ErrorKind::internal, "verify", "operand %{} has no result {}", v.node, v.index);
-    types.push_back(graph.type(v));
+    types[i] = graph.type(v);
   }
   if (node.op == Op::input) {
     check_use({node.op, types, node.attrs});
@@ -78,11 +80,12 @@ void verify_node(const Graph& graph, int32_t id) {
 }  // namespace
 
 void verify(const Graph& graph) {
+  std::vector<TensorType> types;
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     ESPALIER_CONTEXT("%{} = {} in graph {}, scope \"{}\"", id, name(graph.node(id).op),
                      graph.name(), graph.node(id).scope);
-    verify_node(graph, id);
+    verify_node(graph, id, types);
   }
   for (const Output& output : graph.outputs()) {
     ESPALIER_CHECK(

@@ -184,6 +184,13 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
   const int32_t begin = position_[static_cast<size_t>(first)];
   const int32_t end = position_[static_cast<size_t>(second)];
 
+  // A path that was found before still leads through the same node, unless that has joined one of
+  // the two. Forward and backward loops of one layer are tried many times, and a search passes
+  // everything that lies between them.
+  const std::pair<int32_t, int32_t> key = std::minmax(a, b);
+  const auto known = through_.find(key);
+  if (known != through_.end() && of(known->second) != a && of(known->second) != b) return false;
+
   // Everything between the two that depends on the first.
   ++visit_;
   std::vector<int32_t> stack{first};
@@ -193,7 +200,10 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
     for (int32_t id : members(cluster)) {
       for (int32_t user : users_[static_cast<size_t>(id)]) {
         const int32_t next = of(user);
-        if (next == second && cluster != first) return false;
+        if (next == second && cluster != first) {
+          through_[key] = id;
+          return false;
+        }
         if (next == second || next == cluster || position_[static_cast<size_t>(next)] > end ||
             visited_[static_cast<size_t>(next)] == visit_) {
           continue;

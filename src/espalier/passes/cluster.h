@@ -7,6 +7,8 @@
 // accumulators and are not used inside it.
 #pragma once
 
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "espalier/ir/graph.h"
@@ -54,6 +56,8 @@ class Clusters {
   // A topological order of the clusters, kept valid by every merge; holes are -1.
   std::vector<int32_t> order_;
   std::vector<int32_t> position_;
+  // For two clusters, a node of a third through which a path led from one to the other.
+  std::map<std::pair<int32_t, int32_t>, int32_t> through_;
   std::vector<int32_t> visited_;
   int32_t visit_ = 0;
 };

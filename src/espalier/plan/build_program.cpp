@@ -394,7 +394,7 @@ class ProgramBuilder {
     }
     const Location state = at({output.alias, 0});
     if (made.buffer == state.buffer) return;
-    if (!update_in_place(program_, made, state)) copy(made, state, output.name + ":update");
+    if (!updates_.in_place(made, state)) copy(made, state, output.name + ":update");
   }
 
   const ir::Graph& graph_;
@@ -402,6 +402,7 @@ class ProgramBuilder {
   std::vector<std::vector<Location>> locations_;
   std::vector<std::vector<std::optional<Location>>> targets_;
   Program program_;
+  StateUpdates updates_{program_};
 };
 
 }  // namespace

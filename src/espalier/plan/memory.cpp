@@ -2,7 +2,7 @@
 // Memory: in-place results, lifetimes, and offsets in one arena.
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <utility>
 
 #include "espalier/base/error.h"
 #include "espalier/plan/program.h"
@@ -101,21 +101,22 @@ void assign_offsets(Program& program) {
   std::stable_sort(order.begin(), order.end(), [&](int32_t x, int32_t y) {
     return at(program, x).bytes > at(program, y).bytes;
   });
-  std::vector<int32_t> placed;
+  struct Placed {
+    int64_t from, to;
+    int32_t first, last;
+  };
+  const auto lower = [](const Placed& x, const Placed& y) {
+    return std::pair(x.from, x.to) < std::pair(y.from, y.to);
+  };
+  std::vector<Placed> placed;  // from the bottom of the arena up
   for (int32_t id : order) {
     Buffer& b = at(program, id);
-    std::vector<std::pair<int64_t, int64_t>> busy;
-    for (int32_t other : placed) {
-      const Buffer& o = at(program, other);
-      if (o.last < b.first || o.first > b.last) continue;
-      busy.emplace_back(o.offset, o.offset + aligned(o.bytes));
-    }
-    std::sort(busy.begin(), busy.end());
     // The smallest gap that fits, else behind the last.
     int64_t best = -1;
     int64_t best_gap = std::numeric_limits<int64_t>::max();
     int64_t free_from = 0;
-    for (const auto& [from, to] : busy) {
+    for (const auto& [from, to, first, last] : placed) {
+      if (last < b.first || first > b.last) continue;
       const int64_t gap = from - free_from;
       if (gap >= aligned(b.bytes) && gap < best_gap) {
         best = free_from;
@@ -125,7 +126,8 @@ void assign_offsets(Program& program) {
     }
     b.offset = best >= 0 ? best : free_from;
     program.arena_bytes = std::max(program.arena_bytes, b.offset + aligned(b.bytes));
-    placed.push_back(id);
+    const Placed now{b.offset, b.offset + aligned(b.bytes), b.first, b.last};
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), now, lower), now);
   }
 }
 

@@ -2,7 +2,6 @@
 #include "espalier/plan/updates.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace espalier::plan {
 namespace {
@@ -15,20 +14,6 @@ bool reads(const Step& step, int32_t buffer) {
 bool writes(const Step& step, int32_t buffer) {
   return std::any_of(step.outputs.begin(), step.outputs.end(),
                      [&](const Location& l) { return l.buffer == buffer; });
-}
-
-/// Whether two neighbours may change places.
-bool independent(const Program& program, const Step& earlier, const Step& later) {
-  const auto clash = [&](const std::vector<Location>& xs, const std::vector<Location>& ys) {
-    for (const Location& x : xs) {
-      for (const Location& y : ys) {
-        if (program.root(x.buffer) == program.root(y.buffer)) return true;
-      }
-    }
-    return false;
-  };
-  return !clash(earlier.outputs, later.inputs) && !clash(earlier.inputs, later.outputs) &&
-         !clash(earlier.outputs, later.outputs);
 }
 
 }  // namespace
@@ -59,14 +44,33 @@ bool loop_may_overwrite(const Step& step, int32_t result_buffer, int32_t operand
   return true;
 }
 
-bool update_in_place(Program& program, const Location& made, const Location& state) {
+void StateUpdates::see_new_steps() {
+  uses_.resize(program_.buffers.size());
+  for (; seen_ < program_.steps.size(); ++seen_) {
+    for (const Location& l : program_.steps[seen_].inputs) {
+      uses_[static_cast<size_t>(l.buffer)].last_read = static_cast<int32_t>(seen_);
+    }
+    for (const Location& l : program_.steps[seen_].outputs) {
+      Uses& uses = uses_[static_cast<size_t>(l.buffer)];
+      if (uses.first_write < 0) uses.first_write = static_cast<int32_t>(seen_);
+      uses.last_write = static_cast<int32_t>(seen_);
+    }
+  }
+}
+
+bool StateUpdates::in_place(const Location& made, const Location& state) {
+  see_new_steps();
+  Program& program = program_;
   Buffer& buffer = program.buffers[static_cast<size_t>(made.buffer)];
   if (buffer.kind != BufferKind::arena || buffer.shares >= 0) return false;
-  int32_t maker = -1;
-  for (size_t s = 0; s < program.steps.size(); ++s) {
-    const Step& step = program.steps[s];
-    if (writes(step, made.buffer)) maker = static_cast<int32_t>(s);
-    if (maker >= 0 && static_cast<int32_t>(s) > maker && reads(step, state.buffer)) return false;
+  const Uses& makers = uses_[static_cast<size_t>(made.buffer)];
+  Uses& readers = uses_[static_cast<size_t>(state.buffer)];
+  const int32_t maker = makers.last_write;
+  if (maker >= 0 && readers.last_read > maker) return false;
+  // Where several steps make the result, only those may read the state once the first has run.
+  for (int32_t s = makers.first_write + 1; s < maker; ++s) {
+    const Step& step = program.steps[static_cast<size_t>(s)];
+    if (reads(step, state.buffer) && !writes(step, made.buffer)) return false;
   }
   if (maker < 0 || !made.view.is_contiguous()) return false;
   const Step& step = program.steps[static_cast<size_t>(maker)];
@@ -74,9 +78,8 @@ bool update_in_place(Program& program, const Location& made, const Location& sta
     return false;
   }
   // The memory of a state takes one result only.
-  for (const Buffer& other : program.buffers) {
-    if (other.shares == state.buffer) return false;
-  }
+  if (readers.taken) return false;
+  readers.taken = true;
   buffer.shares = state.buffer;
   return true;
 }
@@ -84,22 +87,44 @@ bool update_in_place(Program& program, const Location& made, const Location& sta
 void hoist_updates(Program& program) {
   constexpr int64_t kScalar = 8;  // bytes
   std::vector<Step>& steps = program.steps;
-  std::vector<size_t> order(steps.size());  // steps are large: their numbers move
-  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<size_t> order;  // steps are large: their numbers move
+  std::vector<size_t> place;  // of each step in `order`
+  // The steps so far that write and that read the memory of each buffer.
+  std::vector<std::vector<size_t>> writers(program.buffers.size());
+  std::vector<std::vector<size_t>> readers(program.buffers.size());
   for (size_t s = 0; s < steps.size(); ++s) {
     bool updates = false;
     bool scalars = steps[s].kind == StepKind::loop;
+    size_t earliest = 0;
+    const auto wait_for = [&](const std::vector<size_t>& others) {
+      for (const size_t other : others) earliest = std::max(earliest, place[other] + 1);
+    };
     for (const Location& l : steps[s].outputs) {
-      const Buffer& buffer = program.buffers[static_cast<size_t>(program.root(l.buffer))];
+      const auto root = static_cast<size_t>(program.root(l.buffer));
+      const Buffer& buffer = program.buffers[root];
       updates |= buffer.kind == BufferKind::state;
       scalars &= buffer.bytes <= kScalar;
     }
-    if (!updates && !scalars) continue;
     size_t to = s;
-    while (to > 0 && independent(program, steps[order[to - 1]], steps[s])) --to;
-    std::rotate(order.begin() + static_cast<std::ptrdiff_t>(to),
-                order.begin() + static_cast<std::ptrdiff_t>(s),
-                order.begin() + static_cast<std::ptrdiff_t>(s) + 1);
+    if (updates || scalars) {
+      for (const Location& l : steps[s].inputs) {
+        wait_for(writers[static_cast<size_t>(program.root(l.buffer))]);
+      }
+      for (const Location& l : steps[s].outputs) {
+        wait_for(writers[static_cast<size_t>(program.root(l.buffer))]);
+        wait_for(readers[static_cast<size_t>(program.root(l.buffer))]);
+      }
+      to = earliest;
+    }
+    for (size_t p = to; p < order.size(); ++p) ++place[order[p]];
+    order.insert(order.begin() + static_cast<std::ptrdiff_t>(to), s);
+    place.push_back(to);
+    for (const Location& l : steps[s].inputs) {
+      readers[static_cast<size_t>(program.root(l.buffer))].push_back(s);
+    }
+    for (const Location& l : steps[s].outputs) {
+      writers[static_cast<size_t>(program.root(l.buffer))].push_back(s);
+    }
   }
   std::vector<Step> moved;
   moved.reserve(steps.size());
