@@ -47,8 +47,6 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
     cluster_of_.push_back(id);
     members_.push_back({id});
     domains_.push_back(natural_domain(id));
-    order_.push_back(id);
-    position_.push_back(id);
     // Loops see through broadcasts: those are no step between what they read and them.
     for (Value v : graph.node(id).inputs) {
       const Value source = is_loop_op(graph, id) ? behind_broadcasts(graph, v) : v;
@@ -56,6 +54,16 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
     }
   }
   if (!merge) return;
+  // Constants and inputs stand before all else: they keep nothing from moving to the front.
+  for (const bool leaves : {true, false}) {
+    for (int32_t id = 0; id < count; ++id) {
+      if (graph.node(id).inputs.empty() == leaves) order_.push_back(id);
+    }
+  }
+  position_.resize(order_.size());
+  for (int32_t p = 0; p < count; ++p) {
+    position_[static_cast<size_t>(order_[static_cast<size_t>(p)])] = p;
+  }
   for (int32_t id = 0; id < count; ++id) {
     if (!is_loop_op(graph, id)) continue;
     for (Value v : graph.node(id).inputs) {
@@ -175,6 +183,21 @@ bool Clusters::try_join(int32_t a, int32_t b, const Shape& joint) {
   return true;
 }
 
+/// Whether all that `second` reads is made by `first` or by what stands before that.
+bool Clusters::needs_only_earlier(int32_t second, int32_t first) const {
+  for (int32_t id : members(second)) {
+    for (Value v : graph_.node(id).inputs) {
+      const Value source = is_loop_op(graph_, id) ? behind_broadcasts(graph_, v) : v;
+      const int32_t cluster = of(source.node);
+      if (cluster == second) continue;
+      if (position_[static_cast<size_t>(cluster)] > position_[static_cast<size_t>(first)]) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 /// Makes one place of the order for both clusters: what depends on the first of them moves behind
 /// the second. False, and nothing changes, when a path leads from one to the other through a third.
 bool Clusters::join_in_order(int32_t a, int32_t b) {
@@ -184,12 +207,13 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
   const int32_t begin = position_[static_cast<size_t>(first)];
   const int32_t end = position_[static_cast<size_t>(second)];
 
-  // A path that was found before still leads through the same node, unless that has joined one of
-  // the two. Forward and backward loops of one layer are tried many times, and a search passes
-  // everything that lies between them.
-  const std::pair<int32_t, int32_t> key = std::minmax(a, b);
-  const auto known = through_.find(key);
-  if (known != through_.end() && of(known->second) != a && of(known->second) != b) return false;
+  if (needs_only_earlier(second, first)) {
+    // Backward loops that recompute from a forward value: nothing between the two matters.
+    order_[static_cast<size_t>(end)] = -1;
+    order_[static_cast<size_t>(begin)] = a;
+    position_[static_cast<size_t>(a)] = begin;
+    return true;
+  }
 
   // Everything between the two that depends on the first.
   ++visit_;
@@ -200,10 +224,7 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
     for (int32_t id : members(cluster)) {
       for (int32_t user : users_[static_cast<size_t>(id)]) {
         const int32_t next = of(user);
-        if (next == second && cluster != first) {
-          through_[key] = id;
-          return false;
-        }
+        if (next == second && cluster != first) return false;
         if (next == second || next == cluster || position_[static_cast<size_t>(next)] > end ||
             visited_[static_cast<size_t>(next)] == visit_) {
           continue;

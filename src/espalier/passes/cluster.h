@@ -7,8 +7,6 @@
 // accumulators and are not used inside it.
 #pragma once
 
-#include <map>
-#include <utility>
 #include <vector>
 
 #include "espalier/ir/graph.h"
@@ -41,6 +39,7 @@ class Clusters {
  private:
   Shape natural_domain(int32_t id) const;
   bool is_row_only(int32_t cluster) const;
+  bool needs_only_earlier(int32_t second, int32_t first) const;
   bool join_in_order(int32_t a, int32_t b);
   void merge_siblings();
   bool stays_inside(int32_t producer, ir::Value used, int32_t consumer, const Shape& joint) const;
@@ -56,8 +55,6 @@ class Clusters {
   // A topological order of the clusters, kept valid by every merge; holes are -1.
   std::vector<int32_t> order_;
   std::vector<int32_t> position_;
-  // For two clusters, a node of a third through which a path led from one to the other.
-  std::map<std::pair<int32_t, int32_t>, int32_t> through_;
   std::vector<int32_t> visited_;
   int32_t visit_ = 0;
 };

@@ -2,8 +2,8 @@
 // cse: %3 = add %1, %2; %4 = add %1, %2 --> one node. Random draws with one stream id are one
 // value.
 #include <algorithm>
+#include <compare>
 #include <map>
-#include <tuple>
 
 #include "espalier/ir/builder.h"
 #include "espalier/passes/pass.h"
@@ -11,8 +11,19 @@
 namespace espalier::passes {
 namespace {
 
-using KeyAttrs = std::vector<std::pair<ir::Attr, ir::AttrValue>>;
-using Key = std::tuple<ir::Op, std::vector<ir::Value>, KeyAttrs>;
+/// What a node computes; its attributes stay in the graph.
+struct Key {
+  ir::Op op;
+  std::vector<ir::Value> inputs;
+  const ir::Attrs* attrs;
+
+  friend bool operator<(const Key& a, const Key& b) {
+    if (a.op != b.op) return a.op < b.op;
+    if (a.inputs != b.inputs) return a.inputs < b.inputs;
+    return std::is_lt(std::lexicographical_compare_three_way(a.attrs->begin(), a.attrs->end(),
+                                                             b.attrs->begin(), b.attrs->end()));
+  }
+};
 
 }  // namespace
 
@@ -30,7 +41,7 @@ ir::Graph cse(const ir::Graph& graph, const PassOptions&) {
     std::vector<ir::Value> inputs;
     for (ir::Value v : node.inputs) inputs.push_back(rewriter[v]);
     if (ir::has_trait(node.op, ir::kCommutative)) std::sort(inputs.begin(), inputs.end());
-    Key key{node.op, std::move(inputs), KeyAttrs(node.attrs.begin(), node.attrs.end())};
+    Key key{node.op, std::move(inputs), &node.attrs};
     const auto found = seen.find(key);
     if (found == seen.end()) {
       seen.emplace(std::move(key), rewriter.copy(id));
