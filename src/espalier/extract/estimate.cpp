@@ -152,7 +152,9 @@ class Estimator {
                    [this] { return !stopped(); });
       computing = counts.computing_seconds;
       draining = now() - begin - computing;
-      pace = computing / flops;
+      // What the models waited for the last of them is no part of the pace: the measured shards are
+      // few, and it weighs more among them than in the whole run.
+      pace = counts.model_seconds / static_cast<double>(teams) / flops;
       e_.measured_shards = counts.shards;
       e_.measured_seconds = now() - begin;
       e_.bytes = static_cast<int64_t>(static_cast<double>(store.bytes()) *
@@ -160,7 +162,9 @@ class Estimator {
                                       static_cast<double>(some.totals().tokens));
     }
     if (stopped()) return;
-    const double all = pace * e_.flops;
+    // At the end each of the others waits half a shard for the last, on the average.
+    const double each = pace * e_.flops / static_cast<double>(std::max<int64_t>(e_.plan.shards, 1));
+    const double all = pace * e_.flops + each * 0.5 * static_cast<double>(teams - 1);
     e_.start_seconds =
         opened + std::max(0.0, first - pace * warm_flops_ * static_cast<double>(teams));
     e_.tokens_per_second = static_cast<double>(e_.plan.tokens) / all;

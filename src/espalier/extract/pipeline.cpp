@@ -24,6 +24,8 @@ struct Parcel {
 using ParcelPtr = std::unique_ptr<Parcel>;
 
 class Pipeline {
+  using Clock = std::chrono::steady_clock;
+
  public:
   Pipeline(const PipelineParts& parts, StageTimes& times, PipelineCounts& counts)
       : p_(parts),
@@ -53,7 +55,7 @@ class Pipeline {
     Crew writers([this] { crew_.stop(); });
     const Closing closing{filled_};  // whatever happens, writers end
     for (int64_t i = 0; i < kWriters; ++i) writers.start([this] { write(); });
-    const auto begin = std::chrono::steady_clock::now();
+    begin_ = Clock::now();
     crew_.start([this] { claim(); });
     if (p_.background) {
       crew_.start([this] { p_.background(crew_); });
@@ -63,7 +65,7 @@ class Pipeline {
     }
     crew_.run([this] { compute(*p_.models[0]); });
     crew_.join();
-    const std::chrono::duration<double> computing = std::chrono::steady_clock::now() - begin;
+    const std::chrono::duration<double> computing = Clock::now() - begin_;
     counts_.computing_seconds = computing.count();
     filled_.close();
     writers.join();
@@ -112,15 +114,18 @@ class Pipeline {
   // ---- compute
 
   void compute(ReaderModel& model) {
+    Clock::time_point last = begin_;
     while (std::optional<ParcelPtr> parcel = claimed_.pop()) {
-      if (!memory_.take()) return;
+      if (!memory_.take()) break;
       if (fill(model, **parcel)) {
         filled_.push(std::move(*parcel));
       } else {
         p_.board.dropped((*parcel)->claim);
         memory_.give();
       }
+      last = Clock::now();
     }
+    counts_.model_seconds += std::chrono::duration<double>(last - begin_).count();
   }
 
   /// False when the shard is given up.
@@ -217,6 +222,7 @@ class Pipeline {
   Places memory_;  // shards whose activations are in memory
   BoundedQueue<ParcelPtr> claimed_, filled_;
   bool all_done_ = false;
+  Clock::time_point begin_;
   Crew crew_;  // claims and computes
 };
 

@@ -51,6 +51,9 @@ struct PipelineCounts {
   std::atomic<int64_t> compiles = 0;
   /// Set at the end: from the beginning until the last batch was computed.
   std::atomic<double> computing_seconds = 0.0;
+  /// Set at the end: for each model from the beginning until its own last shard was computed,
+  /// summed. Less than computing_seconds times models by what some waited while the others ended.
+  std::atomic<double> model_seconds = 0.0;
 };
 
 /// What a model runs for a batch of these samples.
