@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <random>
+#include <set>
 
 #include "espalier/extract/planner.h"
 #include "espalier/extract/stored_plan.h"
@@ -195,6 +196,36 @@ TEST_F(PlanTest, ReadingOnGivesTheSameTasks) {
     });
     EXPECT_EQ(at, all.size());
   }
+}
+
+TEST_F(PlanTest, TasksOfOneNameAreToldApart) {
+  const fs::path file = folder_ / "tasks.jsonl";
+  const auto names_with = [&](const std::vector<std::string>& ids) {
+    {
+      std::ofstream out(file);
+      for (const std::string& id : ids) {
+        out << R"({"train": [{"input": [[0]], "output": [[1]]}], "test": [{"input": [[2]]}],)"
+            << R"( "task_id": ")" << id << "\"}\n";
+      }
+    }
+    source_ = {.files = {file}, .predictions_per_task = 1};
+    std::vector<std::string> names;
+    read_dataset(source_, 100, {}, times_, [&](SourceLine line) {
+      for (const Prompt& prompt : line.prompts) names.push_back(prompt.id);
+      return true;
+    });
+    return names;
+  };
+  const std::vector<std::string> two = names_with({"a", "a"});
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(two[0], "a/0/0");
+  EXPECT_NE(two[1], two[0]);
+  // A later task that has the name which the second one was given.
+  const std::string given = two[1].substr(0, two[1].find('/'));
+  const std::vector<std::string> three = names_with({"a", "a", given});
+  ASSERT_EQ(three.size(), 3u);
+  EXPECT_EQ(three[1], two[1]);
+  EXPECT_EQ(std::set<std::string>(three.begin(), three.end()).size(), 3u);
 }
 
 TEST_F(PlanTest, WhatIsDamagedOrOfAnotherRunIsAnError) {
