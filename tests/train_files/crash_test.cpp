@@ -37,7 +37,7 @@ TEST(Crash, KilledAtRandomMomentsTheNewestCheckpointIsAlwaysWhole) {
   int inside = 0;
   int64_t step = 0;
   int kill = 0;
-  for (; kill < kKills || inside <= kKills / 2; ++kill) {
+  for (; kill < kKills || inside * 2 <= kill; ++kill) {
     ASSERT_LT(kill, 10 * kKills) << "only " << inside << " kills met a write";
     io::remove_leftovers(dir.path());
     progress->committed = -1;
