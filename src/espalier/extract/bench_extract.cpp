@@ -152,26 +152,21 @@ void bench_job(const ExtractBenchOptions& o, const Model& folder, ExtractBenchRe
   e.store_dtype = result.dtype;
   e.shard_tokens = kBatchesOfShard * tokens;
   e.compile = o.compile;
-  struct Moment {
-    double seconds;
-    int64_t tokens, bytes;
-  };
   ExtractEvents events;
   train::release_free_memory();
   train::reset_peak_resident();
-  std::optional<Moment> first;
+  // Opening the model does not count, unless a small job wrote something before it first shows.
+  double begin = now();
+  bool shown = false;
   events.progress = [&](const ExtractProgress& p) {
-    if (!first) first = Moment{now(), p.made_tokens, p.bytes};
+    if (!shown && p.bytes == 0) begin = now();
+    shown = true;
   };
-  const double start = now();
   const ExtractReport report = run_extract(e, events);
-  const Moment last{now(), report.made_tokens, report.bytes};
-  // A small job may be over before it shows anything.
-  if (!first || first->tokens == last.tokens) first = Moment{start, 0, 0};
+  const double seconds = now() - begin;
   result.memory_extract_peak_bytes = train::peak_resident_bytes();
-  const double seconds = last.seconds - first->seconds;
-  result.tokens_per_second_extract = static_cast<double>(last.tokens - first->tokens) / seconds;
-  result.bytes_written_per_second = static_cast<double>(last.bytes - first->bytes) / seconds;
+  result.tokens_per_second_extract = static_cast<double>(report.made_tokens) / seconds;
+  result.bytes_written_per_second = static_cast<double>(report.bytes) / seconds;
   result.disk_bytes_per_second =
       cpu::measure_disk(fs::path(e.output).parent_path().string(), int64_t{256} << 20).write;
   fs::remove_all(e.output);
