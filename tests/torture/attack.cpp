@@ -169,6 +169,8 @@ class Attacks {
       ++report_.taken_over;
     }
     crew.finish();
+    // Who is killed when the others have swept up leaves a file until the command runs again.
+    Crew(this->crew(run, kLease), 1, random_).finish();
     report_.kills += crew.kills();
     report_.kills_while_writing += crew.kills_while_writing();
     audit(run, fmt::format("{} workers, {} kills, {} of them while writing", count, crew.kills(),
