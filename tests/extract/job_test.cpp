@@ -49,6 +49,22 @@ TEST_F(ExtractTest, EverySampleOnceAndVerified) {
   EXPECT_EQ(again.made_shards, 0);
 }
 
+// Of one batch there is no second to take the pace from.
+TEST_F(ExtractTest, OneBatchHasAPaceToo) {
+  ExtractOptions o = options("run");
+  o.batch.rows = 64;
+  o.shard_tokens = 1 << 20;
+  ExtractProgress last;
+  ExtractEvents events;
+  events.progress = [&](const ExtractProgress& p) { last = p; };
+  const ExtractReport report = run_extract(o, events);
+  EXPECT_EQ(report.plan.shards, 1);
+  EXPECT_EQ(last.computed_samples, kSamples);
+  EXPECT_EQ(last.computed_tokens, report.plan.tokens);
+  EXPECT_GT(last.compute_seconds, 0.0);
+  EXPECT_LE(last.compute_seconds, report.seconds);
+}
+
 // Each sample alone in a row, or packed with others: the same activations.
 TEST_F(ExtractTest, PackedSamplesAreAsIfAlone) {
   ExtractOptions packed = options("packed"), alone = options("alone");

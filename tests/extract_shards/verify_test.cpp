@@ -10,7 +10,9 @@
 #include <limits>
 
 #include "espalier/extract/inspect.h"
+#include "espalier/extract/plan_piece.h"
 #include "espalier/extract/run_report.h"
+#include "espalier/io/sha256.h"
 #include "tests/extract_shards/made_run.h"
 #include "tests/io/folder.h"
 #include "tests/support/errors.h"
@@ -182,11 +184,20 @@ TEST_P(VerifyTest, SamplesThatAreMissingOrTwice) {
 TEST_P(VerifyTest, LessThanWasPlanned) {
   MadeRun run(options());
   write(run);
-  store_->put("plan.json", R"({"shards": 6, "samples": 40})");
+  const std::string sum = io::sha256_hex(store_->get("run.json", 1 << 20).value());
+  const auto plan = [&](int64_t shards, int64_t samples, const std::string& of) {
+    store_->put("plan.json", to_json(PlanTotals{.shards = shards, .samples = samples}, of));
+  };
+  plan(6, 40, sum);
   EXPECT_THAT(verify_run(*store_).wrong, IsEmpty());
-  store_->put("plan.json", R"({"shards": 7, "samples": 44})");
+  plan(7, 44, sum);
   EXPECT_THAT(verify_run(*store_).wrong,
               ElementsAre(HasSubstr("plans 44 samples in 7 shards, the manifest has 40 in 6")));
+  plan(6, 40, io::sha256_hex("another"));
+  EXPECT_THAT(verify_run(*store_).wrong,
+              ElementsAre(HasSubstr("plan.json belongs to another run.json")));
+  store_->put("plan.json", R"({"shards": 6, "samples": 40})");
+  EXPECT_THAT(verify_run(*store_).wrong, ElementsAre(HasSubstr("plan.json is damaged")));
 }
 
 TEST_P(VerifyTest, NanIsNamedByActivationAndSample) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -116,9 +117,15 @@ class Job {
       pace_begin_ = now();
     }
     if (done_before_ >= 0) p.compute_seconds = now() - pace_begin_;
+    const std::pair all{p.computed_samples, p.computed_tokens};
     p.computed_samples -= computed_before_.first;
     p.computed_tokens -= computed_before_.second;
     if (p.planned && p.compute_seconds > 0.0) p.remaining = remaining(p);
+    if (p.computed_tokens == 0 && all.second > 0) {
+      // There is one batch so far: its pace is that of all there is, compilation included.
+      std::tie(p.computed_samples, p.computed_tokens) = all;
+      p.compute_seconds = now() - begin_;
+    }
     events_.progress(p);
   }
 

@@ -15,6 +15,12 @@ constexpr int64_t kPieceLimit = int64_t{1} << 31;
 
 }  // namespace
 
+std::optional<PlanTotals> stored_totals(Store& store, std::string_view run) {
+  const std::optional<std::string> text = store.get(kPlanSummaryKey, kSummaryLimit);
+  if (!text) return std::nullopt;
+  return parse_plan_totals(*text, run, store.where(kPlanSummaryKey));
+}
+
 StoredPlan::StoredPlan(Store& store, nlohmann::ordered_json run)
     : store_(store), run_file_(std::move(run)), run_(io::sha256_hex(run_file_text(run_file_))) {}
 
@@ -33,8 +39,7 @@ std::optional<PlanTotals> StoredPlan::totals() {
   if (!joined()) return std::nullopt;
   const std::lock_guard lock(mutex_);
   if (!totals_) {
-    const std::optional<std::string> text = store_.get(kPlanSummaryKey, kSummaryLimit);
-    if (text) totals_ = parse_plan_totals(*text, run_, store_.where(kPlanSummaryKey));
+    totals_ = stored_totals(store_, run_);
     if (totals_) known_ = totals_->shards;
   }
   return totals_;

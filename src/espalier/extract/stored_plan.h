@@ -6,12 +6,17 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "espalier/extract/plan_piece.h"
 #include "espalier/extract/store.h"
 #include "espalier/io/json.h"
 
 namespace espalier::extract {
+
+/// What plan.json says, if it is there. `run` is the checksum of run.json. Throws `data` when it is
+/// damaged or of another run.
+std::optional<PlanTotals> stored_totals(Store& store, std::string_view run);
 
 class StoredPlan final : public RunPlan {
  public:
