@@ -62,6 +62,7 @@ Flag* Command::add_flag(const std::string& name, bool& value, const std::string&
   return flags_.emplace_back(std::make_unique<Flag>(*app_->add_flag(name, value, what))).get();
 }
 
+bool Command::given(const std::string& flag) const { return app_->count(flag) > 0; }
 void Command::footer(const std::string& text) { app_->footer(text); }
 void Command::callback(std::function<void()> chosen) { app_->callback(std::move(chosen)); }
 

@@ -56,6 +56,8 @@ class Command {
     return add(names, &value, what);
   }
   Flag* add_flag(const std::string& name, bool& value, const std::string& what);
+  /// Whether the arguments that were parsed last have the flag.
+  bool given(const std::string& flag) const;
   void footer(const std::string& text);
   /// Called when the arguments name the command.
   void callback(std::function<void()> chosen);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/text_flags.h"
 
-#include <algorithm>
-
 namespace espalier::cli {
 
 void TextFlags::add_to(Command& app, train::TextOptions& o) {
@@ -41,14 +39,6 @@ void TextFlags::take(train::TextOptions& o) const {
   compile.take(o.compile);
   train::check_choice("attention", attention, {"fused", "eager"});
   o.compile.flash = attention == "fused";
-}
-
-bool is_given(const Program& program, std::string_view flag) {
-  return std::any_of(program.arguments.begin(), program.arguments.end(),
-                     [&](std::string_view argument) {
-                       return argument.starts_with(flag) &&
-                              (argument.size() == flag.size() || argument[flag.size()] == '=');
-                     });
 }
 
 }  // namespace espalier::cli

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "espalier/cli/byte_lm_flags.h"
 #include "espalier/cli/command.h"
@@ -23,19 +22,17 @@ struct TextFlags {
   void take(train::TextOptions& options) const;
 };
 
-/// Whether the command line has a flag. In the normalized form of `Program::arguments`.
-bool is_given(const Program& program, std::string_view flag);
-
-/// Runs `train(options, events)`; when it goes on, the run's own choices come first, then what this
-/// command line says.
+/// Runs `train(options, events)` as `command` says; when it goes on, the run's own choices come
+/// first, then what this command line says.
 template <typename Options, typename Train>
-int run_text(Program& program, Options& options, TextFlags& flags, const Train& train) {
+int run_text(Program& program, const Command& command, Options& options, TextFlags& flags,
+             const Train& train) {
   if (options.resume && !options.save_dir.empty() && take_over_run(options)) {
     flags.from(options);
     parse(program);
   }
   flags.take(options);
-  if (!is_given(program, "--warmup")) train::shorten_warmup(options);
+  if (!command.given("--warmup")) train::shorten_warmup(options);
   Screen screen;
   train(options, screen.events());
   return 0;

@@ -36,9 +36,9 @@ void add_train_bert(Program& program, Command& train) {
       "  espalier train bert --from bert-base-uncased --data text.jsonl --lr 2e-5 --save-dir run\n"
       "  espalier train bert --config bert/config.json --tokenizer bert --data text.jsonl "
       "--seq-len 512 --batch-size 64 --accumulate 16 --dtype bfloat16 --lr 5e-5 --save-dir run");
-  app->callback([&program, state] {
-    program.action = [&program, state] {
-      return run_text(program, state->options, state->flags, train::train_bert);
+  app->callback([&program, app, state] {
+    program.action = [&program, app, state] {
+      return run_text(program, *app, state->options, state->flags, train::train_bert);
     };
   });
 }

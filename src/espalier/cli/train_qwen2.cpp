@@ -37,9 +37,9 @@ void add_train_qwen2(Program& program, Command& train) {
       "  espalier train qwen2 --resume --steps 1000\n"
       "  espalier train qwen2 --from Qwen2.5-0.5B --data text.jsonl --lr 1e-5 --save-dir run\n"
       "  espalier train qwen2 --tokenizer Qwen2.5-0.5B --layers 4 --hidden 256 --data text.jsonl");
-  app->callback([&program, state] {
-    program.action = [&program, state] {
-      return run_text(program, state->options, state->flags, train::train_qwen2);
+  app->callback([&program, app, state] {
+    program.action = [&program, app, state] {
+      return run_text(program, *app, state->options, state->flags, train::train_qwen2);
     };
   });
 }
