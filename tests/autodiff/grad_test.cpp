@@ -177,7 +177,7 @@ TEST(Cost, LinearNeedsTwoDotsAndNoTranspose) {
   EXPECT_EQ(b.node(grads[1]).inputs[1], x.value());
   EXPECT_EQ(b.type(grads[1]).shape, (Shape{3, 5}));
   for (const ir::Node& node : added.nodes) {
-    EXPECT_TRUE(node.op != ir::Op::dot || node.scope == "layers.0") << node.scope;
+    EXPECT_TRUE(node.op != ir::Op::dot || *node.scope == "layers.0") << *node.scope;
   }
 }
 

@@ -114,7 +114,7 @@ TEST(ByteLm, RandomStreamsAreDistinctAndTheSameInBothVariants) {
     std::vector<std::pair<std::string, int64_t>> ids;
     for (const ir::Node& node : graph.nodes()) {
       if (node.op == ir::Op::random_uniform) {
-        ids.emplace_back(node.scope, node.attrs.integer(ir::Attr::id));
+        ids.emplace_back(*node.scope, node.attrs.integer(ir::Attr::id));
       }
     }
     return ids;

@@ -108,9 +108,9 @@ TEST(Decompose, TakesTheScopeOfTheNode) {
   const auto first = b.graph().nodes().size();
   ir::decompose(b, node, node.inputs);
   for (size_t i = first; i < b.graph().nodes().size(); ++i) {
-    EXPECT_EQ(b.graph().nodes()[i].scope, "layers.5.norm");
+    EXPECT_EQ(*b.graph().nodes()[i].scope, "layers.5.norm");
   }
-  EXPECT_EQ(b.scope(), "other");
+  EXPECT_EQ(*b.scope(), "other");
 }
 
 TEST(Decompose, RefusesOtherOps) {

@@ -38,7 +38,7 @@ class Sweep {
   }
 
   void run() {
-    const std::string outer = builder_.scope();
+    const Shared<std::string> outer = builder_.scope();
     for (auto i = static_cast<int32_t>(depends_.size()); i-- > 0;) {
       if (depends_[static_cast<size_t>(i)]) visit(first_ + i);
     }
@@ -75,7 +75,7 @@ class Sweep {
     const Rule rule = rule_of(use.node.op);
     ESPALIER_CHECK(rule != nullptr, ErrorKind::unsupported, "autodiff",
                    "{} has no gradient: %{} of type {} in scope \"{}\"", name(use.node.op), id,
-                   use.node.types[0].str(), use.node.scope);
+                   use.node.types[0].str(), *use.node.scope);
     builder_.set_scope(use.node.scope);
     const Grads grads = rule(use);
     ESPALIER_ASSERT(grads.size() == use.node.inputs.size());

@@ -16,7 +16,7 @@ std::unique_ptr<Executable> compile(const ir::Graph& graph, const CompileOptions
     ESPALIER_CHECK(!ir::needs_mesh(node), ErrorKind::unsupported, "compile",
                    "{} in scope \"{}\" needs a mesh of devices, and backend {} runs one device; "
                    "interp::evaluate_on_mesh runs all of them in one process",
-                   ir::name(node.op), node.scope, options.backend);
+                   ir::name(node.op), *node.scope, options.backend);
   }
   if (options.backend == "cpu") {
     return cpu::make_cpu_executable(graph, options, shared, std::move(packed));

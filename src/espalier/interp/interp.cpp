@@ -59,7 +59,7 @@ void check_inputs(const ir::Graph& graph, const std::vector<int32_t>& ids,
 
 std::vector<DoubleTensor> run_node(const ir::Graph& graph, const ir::Node& node, Values& values,
                                    const Options& options, const Place* place) {
-  ESPALIER_CONTEXT("{} in scope \"{}\" of graph {}", name(node.op), node.scope, graph.name());
+  ESPALIER_CONTEXT("{} in scope \"{}\" of graph {}", name(node.op), *node.scope, graph.name());
   Call call{graph, node, {}, options, place};
   for (ir::Value v : node.inputs) call.in.push_back(&values[v]);
   const Kernel run = kernel(node.op);

@@ -176,7 +176,7 @@ class MeshRun {
 
   void collective(int32_t id, const ir::Node& node) {
     const std::string& axes = node.attrs.text(Attr::mesh_axes);
-    ESPALIER_CONTEXT("{} in scope \"{}\" of graph {}", name(node.op), node.scope, graph_.name());
+    ESPALIER_CONTEXT("{} in scope \"{}\" of graph {}", name(node.op), *node.scope, graph_.name());
     for (const std::vector<int64_t>& members : groups(mesh_, axes)) {
       ESPALIER_CHECK(static_cast<int64_t>(members.size()) == node.attrs.integer(Attr::devices),
                      ErrorKind::user, "interp",

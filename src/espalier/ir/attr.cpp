@@ -80,23 +80,37 @@ std::optional<Attr> parse_attr(std::string_view text) {
   return std::nullopt;
 }
 
+namespace {
+void put(std::vector<std::pair<Attr, AttrValue>>& list, Attr key, AttrValue value) {
+  ESPALIER_ASSERT(value.index() == static_cast<size_t>(kind(key)));
+  const auto at = std::lower_bound(list.begin(), list.end(), key,
+                                   [](const auto& entry, Attr k) { return entry.first < k; });
+  if (at != list.end() && at->first == key) {
+    at->second = std::move(value);
+  } else {
+    list.emplace(at, key, std::move(value));
+  }
+}
+}  // namespace
+
 Attrs::Attrs(std::initializer_list<std::pair<Attr, AttrValue>> values) {
-  for (const auto& [key, value] : values) set(key, value);
+  std::vector<Entry> list;
+  list.reserve(values.size());
+  for (const auto& [key, value] : values) put(list, key, value);
+  values_ = std::move(list);
 }
 
 void Attrs::set(Attr key, AttrValue value) {
-  ESPALIER_ASSERT(value.index() == static_cast<size_t>(kind(key)));
-  const auto at = std::lower_bound(values_.begin(), values_.end(), key,
-                                   [](const auto& entry, Attr k) { return entry.first < k; });
-  if (at != values_.end() && at->first == key) {
-    at->second = std::move(value);
-  } else {
-    values_.emplace(at, key, std::move(value));
-  }
+  std::vector<Entry> list = *values_;
+  put(list, key, std::move(value));
+  values_ = std::move(list);
 }
 
 void Attrs::erase(Attr key) {
-  std::erase_if(values_, [key](const auto& entry) { return entry.first == key; });
+  if (!has(key)) return;
+  std::vector<Entry> list = *values_;
+  std::erase_if(list, [key](const auto& entry) { return entry.first == key; });
+  values_ = std::move(list);
 }
 
 const AttrValue* Attrs::find(Attr key) const {

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "espalier/base/shared.h"
 #include "espalier/tensor/dtype.h"
 
 namespace espalier::ir {
@@ -62,7 +63,7 @@ std::string_view name(Attr attr);
 AttrKind kind(Attr attr);
 std::optional<Attr> parse_attr(std::string_view text);
 
-/// Sorted by key, at most one value a key.
+/// Sorted by key, at most one value a key. Copies share one list until one of them changes.
 class Attrs {
  public:
   Attrs() = default;
@@ -85,8 +86,9 @@ class Attrs {
   friend bool operator==(const Attrs&, const Attrs&) = default;
 
  private:
+  using Entry = std::pair<Attr, AttrValue>;
   const AttrValue* find(Attr key) const;
-  std::vector<std::pair<Attr, AttrValue>> values_;
+  SharedList<Entry> values_;
 };
 
 }  // namespace espalier::ir

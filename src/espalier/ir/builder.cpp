@@ -12,17 +12,17 @@ Value Builder::add(Op op, std::vector<Value> inputs, Attrs attrs) {
   std::vector<TensorType> types;
   types.reserve(inputs.size());
   for (Value v : inputs) types.push_back(type(v));
-  if (scope_.empty()) {
+  if (scope_->empty()) {
     types = infer_types({op, types, attrs});
   } else {
-    ESPALIER_CONTEXT("{}", scope_);
+    ESPALIER_CONTEXT("{}", *scope_);
     types = infer_types({op, types, attrs});
   }
   return add_typed(op, std::move(inputs), std::move(attrs), std::move(types));
 }
 
 Value Builder::add_typed(Op op, std::vector<Value> inputs, Attrs attrs,
-                         std::vector<TensorType> types) {
+                         SharedList<TensorType> types) {
   const auto id = static_cast<int32_t>(graph_.nodes_.size());
   for (Value v : inputs) ESPALIER_ASSERT(v.defined() && v.node < id);
   graph_.nodes_.push_back({op, std::move(inputs), std::move(attrs), std::move(types), scope_});
@@ -55,15 +55,16 @@ int64_t Builder::add_body(std::shared_ptr<const Graph> body) {
 
 Builder::Scope::Scope(Builder& builder, std::string_view part)
     : builder_(builder), outer_(builder.scope_) {
-  if (!builder_.scope_.empty() && !part.empty()) builder_.scope_ += '.';
-  builder_.scope_ += part;
+  std::string inner = *outer_;
+  if (!inner.empty() && !part.empty()) inner += '.';
+  builder_.scope_ = inner += part;
 }
 
 Builder::Scope::~Scope() { builder_.scope_ = std::move(outer_); }
 
 int64_t Builder::random_stream() {
   uint64_t hash = 0xCBF29CE484222325ull;  // FNV-1a of the scope
-  for (char c : scope_) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
+  for (char c : *scope_) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
   const int64_t ordinal = streams_[scope_]++;
   // 53 bits, so that the id is exact wherever numbers are doubles.
   return static_cast<int64_t>(mix64(hash ^ mix64(static_cast<uint64_t>(ordinal))) >> 11);
@@ -79,24 +80,29 @@ Graph Builder::finish() {
 Rewriter::Rewriter(const Graph& source, Builder& out)
     : source_(source),
       out_(out),
-      map_(source.nodes().size()),
       body_map_(source.bodies().size(), -1) {
-  for (size_t i = 0; i < map_.size(); ++i) map_[i].resize(source.nodes()[i].types.size());
+  first_.reserve(source.nodes().size());
+  size_t results = 0;
+  for (const Node& node : source.nodes()) {
+    first_.push_back(static_cast<int32_t>(results));
+    results += node.types.size();
+  }
+  map_.resize(results);
 }
 
 bool Rewriter::mapped(Value old) const {
-  return map_[static_cast<size_t>(old.node)][static_cast<size_t>(old.index)].defined();
+  return map_[place(old)].defined();
 }
 
 Value Rewriter::operator[](Value old) const {
-  const Value now = map_[static_cast<size_t>(old.node)][static_cast<size_t>(old.index)];
+  const Value now = map_[place(old)];
   ESPALIER_CHECK(now.defined(), ErrorKind::internal, "rewrite", "%{}.{} ({}) is used before it is",
                  old.node, old.index, name(source_.node(old).op));
   return now;
 }
 
 void Rewriter::map(Value old, Value now) {
-  map_[static_cast<size_t>(old.node)][static_cast<size_t>(old.index)] = now;
+  map_[place(old)] = now;
 }
 
 Value Rewriter::copy(int32_t id, Attrs attrs) {

@@ -21,7 +21,7 @@ class Builder {
   /// Adds a node and returns its first result; throws `user` when a rule of the op is broken.
   Value add(Op op, std::vector<Value> inputs, Attrs attrs = {});
   /// Like add for ops whose result types no rule derives (input, fusion).
-  Value add_typed(Op op, std::vector<Value> inputs, Attrs attrs, std::vector<TensorType> types);
+  Value add_typed(Op op, std::vector<Value> inputs, Attrs attrs, SharedList<TensorType> types);
   /// role: "batch" (set at every step), "parameter", "state" (kept), "scalar" (set once).
   Value input(std::string name, TensorType type, std::string role);
   /// Every element has this value.
@@ -45,11 +45,11 @@ class Builder {
 
    private:
     Builder& builder_;
-    std::string outer_;
+    Shared<std::string> outer_;
   };
-  const std::string& scope() const { return scope_; }
+  const Shared<std::string>& scope() const { return scope_; }
   /// For passes that copy nodes: the scope is taken over unchanged.
-  void set_scope(std::string scope) { scope_ = std::move(scope); }
+  void set_scope(Shared<std::string> scope) { scope_ = std::move(scope); }
 
   /// Id of a random stream: a hash of the scope and of how many streams this scope has had.
   /// Fixed at trace time, so recomputed, fused or sharded copies draw the same numbers.
@@ -60,7 +60,7 @@ class Builder {
 
  private:
   Graph graph_;
-  std::string scope_;
+  Shared<std::string> scope_;
   std::map<std::string, int64_t> streams_;
 };
 
@@ -83,7 +83,11 @@ class Rewriter {
  private:
   const Graph& source_;
   Builder& out_;
-  std::vector<std::vector<Value>> map_;
+  size_t place(Value old) const {
+    return static_cast<size_t>(first_[static_cast<size_t>(old.node)] + old.index);
+  }
+  std::vector<int32_t> first_;  // place of each node's first result in map_
+  std::vector<Value> map_;
   std::vector<int64_t> body_map_;
 };
 

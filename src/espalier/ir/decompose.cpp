@@ -194,7 +194,7 @@ std::vector<Value> decompose(Builder& builder, Node node, std::vector<Value> inp
   std::vector<Tensor> in;
   in.reserve(inputs.size());
   for (Value v : inputs) in.emplace_back(builder, v);
-  const std::string outer = builder.scope();
+  const Shared<std::string> outer = builder.scope();
   builder.set_scope(node.scope);
   std::vector<Value> results;
   for (const Tensor& t : expand(node, in)) results.push_back(t.value());

@@ -73,7 +73,7 @@ void verify_node(const Graph& graph, int32_t id, std::vector<TensorType>& types)
     return;
   }
   const std::vector<TensorType> inferred = infer_types({node.op, types, node.attrs});
-  ESPALIER_CHECK(inferred == node.types, ErrorKind::internal, "verify",
+  ESPALIER_CHECK(inferred == *node.types, ErrorKind::internal, "verify",
                  "{} has result {}, its rule says {}", name(node.op), node.types.at(0).str(),
                  inferred.at(0).str());
 }
@@ -84,7 +84,7 @@ void verify(const Graph& graph) {
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     ESPALIER_CONTEXT("%{} = {} in graph {}, scope \"{}\"", id, name(graph.node(id).op),
-                     graph.name(), graph.node(id).scope);
+                     graph.name(), *graph.node(id).scope);
     verify_node(graph, id, types);
   }
   for (const Output& output : graph.outputs()) {

@@ -23,12 +23,13 @@ struct Value {
   friend auto operator<=>(const Value&, const Value&) = default;
 };
 
+/// Copies share all but the operands.
 struct Node {
   Op op = Op::constant;
   std::vector<Value> inputs;
   Attrs attrs;
-  std::vector<TensorType> types;  // one per result
-  std::string scope;              // path of the module that made it: "layers.0.attention"
+  SharedList<TensorType> types;  // one per result
+  Shared<std::string> scope;     // path of the module that made it: "layers.0.attention"
 };
 
 /// A named result. `alias` >= 0: the node of an input whose buffer this result replaces (state

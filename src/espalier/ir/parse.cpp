@@ -110,7 +110,7 @@ class Parser {
     } else {
       Value made;
       in_.guard(start, [&] { made = builder.add(op, inputs, attrs); });
-      const std::vector<TensorType>& inferred = builder.node(made).types;
+      const std::vector<TensorType>& inferred = *builder.node(made).types;
       if (inferred != types) {
         const size_t at = static_cast<size_t>(
             std::mismatch(types.begin(), types.end(), inferred.begin(), inferred.end()).first -

@@ -72,7 +72,7 @@ std::string str(const Node& node) {
   for (size_t i = 0; i < node.types.size(); ++i) {
     out += (i == 0 ? " : " : ", ") + node.types[i].str();
   }
-  if (!node.scope.empty()) out += " @" + quote(node.scope);
+  if (!node.scope->empty()) out += " @" + quote(*node.scope);
   return out;
 }
 

@@ -35,7 +35,7 @@ class Partitioner {
       if (id_ == facts_.first_backward) values_.begin_backward();
       const Node& node = graph_.node(id_);
       out_.set_scope(node.scope);
-      ESPALIER_CONTEXT("%{} = {} in scope \"{}\"", id_, name(node.op), node.scope);
+      ESPALIER_CONTEXT("%{} = {} in scope \"{}\"", id_, name(node.op), *node.scope);
       if (node.op == Op::input) {
         place_input(node, inputs_[next_input++]);
       } else {
@@ -178,7 +178,7 @@ class Partitioner {
     if (lost.empty()) return;
     std::string note =
         fmt::format("{} in scope \"{}\" puts operand {}, {} cut {}, together over {}",
-                    name(node.op), node.scope, operand, graph_.type(v).str(),
+                    name(node.op), *node.scope, operand, graph_.type(v).str(),
                     place.str(values_.shape(v).rank()), Mover::joint(lost));
     // Slices of one value are one note.
     if (notes_.empty() || notes_.back() != note) notes_.push_back(std::move(note));

@@ -90,7 +90,7 @@ Value PlacedValues::make_lazy(Value v, const PartitionSpec& spec) {
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     in.push_back(get(node.inputs[i], spec_of(factors.inputs[i], assignment)));
   }
-  const std::string outer = out_.scope();
+  const Shared<std::string> outer = out_.scope();
   out_.set_scope(node.scope);
   const Value made = emit(node, std::move(in), factors, assignment)[0];
   out_.set_scope(outer);

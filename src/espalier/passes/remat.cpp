@@ -49,7 +49,7 @@ class Rematerializer {
     const ir::Node& node = graph_.node(id);
     if (ir::has_trait(node.op, ir::kLeaf)) return false;
     for (const Glob& glob : globs_) {
-      if (glob.matches(node.scope)) return true;
+      if (glob.matches(*node.scope)) return true;
     }
     return false;
   }

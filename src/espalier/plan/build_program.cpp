@@ -69,8 +69,8 @@ class ProgramBuilder {
   }
 
   std::string label(const Node& node) const {
-    return node.scope.empty() ? std::string(ir::name(node.op))
-                              : fmt::format("{}:{}", node.scope, ir::name(node.op));
+    return node.scope->empty() ? std::string(ir::name(node.op))
+                               : fmt::format("{}:{}", *node.scope, ir::name(node.op));
   }
 
   // ---- concat: parts are written where they belong, when their makers can write strided --------

@@ -133,8 +133,8 @@ void check_remat(const ir::Graph& forward, const std::vector<std::string>& patte
   if (patterns.empty()) return;
   std::vector<std::string> scopes;
   for (const ir::Node& node : forward.nodes()) {
-    if (ir::has_trait(node.op, ir::kLeaf) || node.scope.empty()) continue;
-    if (std::find(scopes.begin(), scopes.end(), node.scope) == scopes.end()) {
+    if (ir::has_trait(node.op, ir::kLeaf) || node.scope->empty()) continue;
+    if (std::find(scopes.begin(), scopes.end(), *node.scope) == scopes.end()) {
       scopes.push_back(node.scope);
     }
   }

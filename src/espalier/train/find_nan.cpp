@@ -50,7 +50,7 @@ std::string first_nan(Step& step, const StateSnapshot& before,
       builder.output(output, count.value());
       std::string what = fmt::format("{} {}", ir::name(node.op), type.str());
       if (node.op == ir::Op::input) what += " \"" + node.attrs.text(ir::Attr::name) + "\"";
-      if (!node.scope.empty()) what += " at " + node.scope;
+      if (!node.scope->empty()) what += " at " + *node.scope;
       counts.emplace_back(output, std::move(what));
     }
   }
