@@ -221,5 +221,19 @@ TEST(Parse, BodiesNestedTooDeepAreRefused) {
   EXPECT_NE(parse_error(text).find("nested too deep"), std::string::npos);
 }
 
+TEST(Attrs, ChangingACopyLeavesTheOther) {
+  const Attrs first{{Attr::axis, int64_t{1}}, {Attr::epsilon, 0.5}};
+  Attrs copy = first;
+  copy.set(Attr::axis, int64_t{2});
+  EXPECT_EQ(first.integer(Attr::axis), 1);
+  EXPECT_EQ(copy.integer(Attr::axis), 2);
+  EXPECT_FALSE(copy == first);
+  copy.set(Attr::axis, int64_t{1});
+  EXPECT_TRUE(copy == first) << "equal lists need not be one list";
+  copy.erase(Attr::epsilon);
+  EXPECT_FALSE(copy.has(Attr::epsilon));
+  EXPECT_EQ(first.real(Attr::epsilon), 0.5);
+}
+
 }  // namespace
 }  // namespace espalier::ir

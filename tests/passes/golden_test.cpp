@@ -82,6 +82,21 @@ TEST(Golden, CseJoinsEqualNodesButNotRecomputedOnes) {
     return a=%3, b=%4, c=%5, d=%5, e=%6)");
 }
 
+TEST(Golden, CseTellsZeroFromMinusZeroAndJoinsNan) {
+  expect_pass(cse, R"(
+    %0 = constant {dtype=f32, value=0, shape=[]} : f32[]
+    %1 = constant {dtype=f32, value=-0, shape=[]} : f32[]
+    %2 = constant {dtype=f32, value=0, shape=[]} : f32[]
+    %3 = constant {dtype=f32, value=nan, shape=[]} : f32[]
+    %4 = constant {dtype=f32, value=nan, shape=[]} : f32[]
+    return a=%0, b=%1, c=%2, d=%3, e=%4)",
+              R"(
+    %0 = constant {dtype=f32, value=0, shape=[]} : f32[]
+    %1 = constant {dtype=f32, value=-0, shape=[]} : f32[]
+    %2 = constant {dtype=f32, value=nan, shape=[]} : f32[]
+    return a=%0, b=%1, c=%0, d=%2, e=%2)");
+}
+
 TEST(Golden, CseKeepsRandomStreamsApart) {
   expect_pass(cse, R"(
     %0 = input {name="seed", role="state"} : i64[]

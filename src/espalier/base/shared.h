@@ -17,8 +17,9 @@ class Shared {
  public:
   Shared() : value_(empty()) {}
   template <typename U>
-    requires(std::convertible_to<U, T> && !std::derived_from<std::remove_cvref_t<U>, Shared>)
-  Shared(U&& value) : value_(std::make_shared<const T>(std::forward<U>(value))) {}
+  requires(std::convertible_to<U, T> && !std::derived_from<std::remove_cvref_t<U>, Shared>)
+      Shared(U&& value)
+      : value_(std::make_shared<const T>(std::forward<U>(value))) {}
 
   const T& operator*() const { return *value_; }
   const T* operator->() const { return value_.get(); }

@@ -91,4 +91,7 @@ class Attrs {
   SharedList<Entry> values_;
 };
 
+/// The same keys with the same values. A NaN equals a NaN, and 0 is not -0.
+bool equal(const Attrs& a, const Attrs& b);
+
 }  // namespace espalier::ir

@@ -78,9 +78,7 @@ Graph Builder::finish() {
 }
 
 Rewriter::Rewriter(const Graph& source, Builder& out)
-    : source_(source),
-      out_(out),
-      body_map_(source.bodies().size(), -1) {
+    : source_(source), out_(out), body_map_(source.bodies().size(), -1) {
   first_.reserve(source.nodes().size());
   size_t results = 0;
   for (const Node& node : source.nodes()) {
@@ -90,9 +88,7 @@ Rewriter::Rewriter(const Graph& source, Builder& out)
   map_.resize(results);
 }
 
-bool Rewriter::mapped(Value old) const {
-  return map_[place(old)].defined();
-}
+bool Rewriter::mapped(Value old) const { return map_[place(old)].defined(); }
 
 Value Rewriter::operator[](Value old) const {
   const Value now = map_[place(old)];
@@ -101,9 +97,7 @@ Value Rewriter::operator[](Value old) const {
   return now;
 }
 
-void Rewriter::map(Value old, Value now) {
-  map_[place(old)] = now;
-}
+void Rewriter::map(Value old, Value now) { map_[place(old)] = now; }
 
 Value Rewriter::copy(int32_t id, Attrs attrs) {
   const Node& node = source_.node(id);

@@ -14,11 +14,15 @@ bool equal(const AttrValue& a, const AttrValue& b) {
   return (std::isnan(*x) && std::isnan(*y)) || (*x == *y && std::signbit(*x) == std::signbit(*y));
 }
 
+}  // namespace
+
 bool equal(const Attrs& a, const Attrs& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.first == y.first && equal(x.second, y.second);
   });
 }
+
+namespace {
 
 bool equal(const Node& a, const Node& b) {
   return a.op == b.op && a.inputs == b.inputs && equal(a.attrs, b.attrs) && a.types == b.types &&

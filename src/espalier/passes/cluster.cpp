@@ -64,6 +64,7 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
   for (int32_t p = 0; p < count; ++p) {
     position_[static_cast<size_t>(order_[static_cast<size_t>(p)])] = p;
   }
+  find_hubs();
   for (int32_t id = 0; id < count; ++id) {
     if (!is_loop_op(graph, id)) continue;
     for (Value v : graph.node(id).inputs) {
@@ -72,6 +73,37 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
     }
   }
   merge_siblings();
+}
+
+/// Marks what leads to and from a few nodes spread over the graph. Most loops that cannot be joined
+/// are a forward and a backward one with the rest of the model between them: a hub on that path
+/// says so without a walk along it.
+void Clusters::find_hubs() {
+  constexpr size_t kHubs = 64;
+  const auto count = static_cast<int32_t>(graph_.nodes().size());
+  std::vector<int32_t> apart;
+  for (int32_t id = 0; id < count; ++id) {
+    const Node& node = graph_.node(id);
+    if (!node.inputs.empty() && node.op != Op::broadcast && !is_loop_op(graph_, id)) {
+      apart.push_back(id);
+    }
+  }
+  std::vector<uint64_t> bit(graph_.nodes().size(), 0);
+  for (size_t hub = 0; hub < std::min(kHubs, apart.size()); ++hub) {
+    const size_t at = hub * apart.size() / std::min(kHubs, apart.size());
+    bit[static_cast<size_t>(apart[at])] = uint64_t{1} << hub;
+  }
+  needs_.assign(graph_.nodes().size(), 0);
+  serves_.assign(graph_.nodes().size(), 0);
+  for (size_t i = 0; i < users_.size(); ++i) {
+    for (int32_t user : users_[i]) needs_[static_cast<size_t>(user)] |= needs_[i] | bit[i];
+  }
+  for (size_t i = users_.size(); i-- > 0;) {
+    for (int32_t user : users_[i]) {
+      const auto u = static_cast<size_t>(user);
+      serves_[i] |= serves_[u] | bit[u];
+    }
+  }
 }
 
 /// Loops over one domain that read the same tensor of that shape become one: it is read once.
@@ -179,6 +211,8 @@ bool Clusters::try_join(int32_t a, int32_t b, const Shape& joint) {
   into.insert(into.end(), gone.begin(), gone.end());
   std::sort(into.begin(), into.end());
   gone.clear();
+  needs_[static_cast<size_t>(a)] |= needs_[static_cast<size_t>(b)];
+  serves_[static_cast<size_t>(a)] |= serves_[static_cast<size_t>(b)];
   domains_[static_cast<size_t>(a)] = joint;
   return true;
 }
@@ -213,6 +247,10 @@ bool Clusters::join_in_order(int32_t a, int32_t b) {
     order_[static_cast<size_t>(begin)] = a;
     position_[static_cast<size_t>(a)] = begin;
     return true;
+  }
+
+  if ((serves_[static_cast<size_t>(first)] & needs_[static_cast<size_t>(second)]) != 0) {
+    return false;  // through a hub
   }
 
   // Everything between the two that depends on the first.

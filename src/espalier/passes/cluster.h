@@ -7,6 +7,7 @@
 // accumulators and are not used inside it.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "espalier/ir/graph.h"
@@ -40,6 +41,7 @@ class Clusters {
   Shape natural_domain(int32_t id) const;
   bool is_row_only(int32_t cluster) const;
   bool needs_only_earlier(int32_t second, int32_t first) const;
+  void find_hubs();
   bool join_in_order(int32_t a, int32_t b);
   void merge_siblings();
   bool stays_inside(int32_t producer, ir::Value used, int32_t consumer, const Shape& joint) const;
@@ -57,6 +59,9 @@ class Clusters {
   std::vector<int32_t> position_;
   std::vector<int32_t> visited_;
   int32_t visit_ = 0;
+  // A bit for each hub, a node that no loop takes in: those that a cluster needs, and those that
+  // need it.
+  std::vector<uint64_t> needs_, serves_;
 };
 
 }  // namespace espalier::passes
