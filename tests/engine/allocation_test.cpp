@@ -103,10 +103,13 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   if (void* p = __libc_memalign(static_cast<size_t>(alignment), size)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+// Not inlined: beside a call of `new` GCC would take the `free` for a mistake.
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
 
 namespace espalier {
 namespace {
@@ -187,9 +190,13 @@ TEST(Allocations, AreCounted) {
             }),
             1);
   void* volatile kept = nullptr;  // keeps the compiler from leaving pairs out
-  EXPECT_EQ(made([&] { std::free(kept = std::malloc(8)); }), 1);
-  EXPECT_EQ(made([&] { std::free(kept = std::calloc(2, 8)); }), 1);
-  EXPECT_EQ(made([&] { std::free(kept = std::aligned_alloc(64, 64)); }), 1);
+  const auto freed = [&](void* p) {
+    kept = p;
+    std::free(kept);
+  };
+  EXPECT_EQ(made([&] { freed(std::malloc(8)); }), 1);
+  EXPECT_EQ(made([&] { freed(std::calloc(2, 8)); }), 1);
+  EXPECT_EQ(made([&] { freed(std::aligned_alloc(64, 64)); }), 1);
   EXPECT_NE(onednn_begin, 0u) << "oneDNN is a library of its own";
 }
 

@@ -113,7 +113,8 @@ TEST_F(PlanTest, EveryTokenHasItsPlace) {
   EXPECT_EQ(tokens, totals.tokens);
   EXPECT_EQ(tokens, totals.lengths.tokens);
   EXPECT_EQ(totals.batches, batches);
-  for (const auto& [shape, count] : batches) {
+  for (const auto& entry : batches) {
+    const auto& shape = entry.first;
     EXPECT_TRUE((shape == std::pair<int64_t, int64_t>(2, 16)) || shape.first == 1);
   }
   EXPECT_EQ(totals.computed_tokens, computed);
