@@ -6,7 +6,6 @@
 #include <concepts>
 #include <initializer_list>
 #include <memory>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,10 +15,12 @@ template <typename T>
 class Shared {
  public:
   Shared() : value_(empty()) {}
+  Shared(T value) : value_(std::make_shared<const T>(std::move(value))) {}
+  /// From what a T can be made of.
   template <typename U>
-  requires(std::convertible_to<U, T> && !std::derived_from<std::remove_cvref_t<U>, Shared>)
-      Shared(U&& value)
-      : value_(std::make_shared<const T>(std::forward<U>(value))) {}
+  requires(std::convertible_to<const U&, T> && !std::same_as<U, T> && !std::derived_from<U, Shared>)
+      Shared(const U& value)
+      : Shared(T(value)) {}
 
   const T& operator*() const { return *value_; }
   const T* operator->() const { return value_.get(); }

@@ -82,7 +82,7 @@ Rewriter::Rewriter(const Graph& source, Builder& out)
   first_.reserve(source.nodes().size());
   size_t results = 0;
   for (const Node& node : source.nodes()) {
-    first_.push_back(static_cast<int32_t>(results));
+    first_.push_back(results);
     results += node.types.size();
   }
   map_.resize(results);

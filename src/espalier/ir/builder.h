@@ -84,9 +84,9 @@ class Rewriter {
   const Graph& source_;
   Builder& out_;
   size_t place(Value old) const {
-    return static_cast<size_t>(first_[static_cast<size_t>(old.node)] + old.index);
+    return first_[static_cast<size_t>(old.node)] + static_cast<size_t>(old.index);
   }
-  std::vector<int32_t> first_;  // place of each node's first result in map_
+  std::vector<size_t> first_;  // place of each node's first result in map_
   std::vector<Value> map_;
   std::vector<int64_t> body_map_;
 };
