@@ -52,12 +52,13 @@ class Verification {
       }
       const std::string text = store_.get(key, kEntryLimit).value_or("");
       texts_ += text;
-      look(*shard, [&] {
+      const bool right = look([&] {
         ManifestEntry entry = parse_manifest_entry(text, store_.where(key));
         ESPALIER_CHECK(entry.shard == *shard, ErrorKind::data, "manifest", "{} is of shard {}",
                        store_.where(key), entry.shard);
         entries_.push_back(std::move(entry));
       });
+      if (!right) report_.damaged.push_back(*shard);
     }
     for (const ManifestEntry& entry : entries_) {
       report_.samples += entry.samples;
@@ -68,14 +69,16 @@ class Verification {
     report_.shards = std::ssize(entries_);
   }
 
+  /// False when what is read is wrong, which is then said.
   template <typename Read>
-  void look(int64_t shard, const Read& read) {
+  bool look(const Read& read) {
     try {
       read();
+      return true;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::data) throw;
       say(error.what());
-      report_.damaged.push_back(shard);
+      return false;
     }
   }
 
@@ -116,16 +119,13 @@ class Verification {
 
   /// What was planned is what is there. A run that died while planning has no summary of its plan.
   void check_plan(std::string_view run) {
-    try {
+    look([&] {
       const std::optional<PlanTotals> plan = stored_totals(store_, run);
       if (!plan || (plan->shards == report_.shards && plan->samples == report_.samples)) return;
       say(fmt::format("{} plans {} samples in {} shards, the manifest has {} in {}",
                       store_.where(kPlanSummaryKey), plan->samples, plan->shards, report_.samples,
                       report_.shards));
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::data) throw;
-      say(error.what());
-    }
+    });
   }
 
   void note() {

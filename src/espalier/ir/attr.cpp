@@ -68,19 +68,7 @@ const T& get(const AttrValue* value, Attr key) {
   }
   return *typed;
 }
-}  // namespace
 
-std::string_view name(Attr attr) { return kRows[static_cast<size_t>(attr)].name; }
-AttrKind kind(Attr attr) { return kRows[static_cast<size_t>(attr)].kind; }
-
-std::optional<Attr> parse_attr(std::string_view text) {
-  for (const Row& row : kRows) {
-    if (row.name == text) return row.attr;
-  }
-  return std::nullopt;
-}
-
-namespace {
 void put(std::vector<std::pair<Attr, AttrValue>>& list, Attr key, AttrValue value) {
   ESPALIER_ASSERT(value.index() == static_cast<size_t>(kind(key)));
   const auto at = std::lower_bound(list.begin(), list.end(), key,
@@ -92,6 +80,16 @@ void put(std::vector<std::pair<Attr, AttrValue>>& list, Attr key, AttrValue valu
   }
 }
 }  // namespace
+
+std::string_view name(Attr attr) { return kRows[static_cast<size_t>(attr)].name; }
+AttrKind kind(Attr attr) { return kRows[static_cast<size_t>(attr)].kind; }
+
+std::optional<Attr> parse_attr(std::string_view text) {
+  for (const Row& row : kRows) {
+    if (row.name == text) return row.attr;
+  }
+  return std::nullopt;
+}
 
 Attrs::Attrs(std::initializer_list<std::pair<Attr, AttrValue>> values) {
   std::vector<Entry> list;

@@ -43,10 +43,8 @@ Clusters::Clusters(const ir::Graph& graph, bool merge)
     cluster_of_.push_back(id);
     members_.push_back({id});
     domains_.push_back(natural_domain(id));
-    // Loops see through broadcasts: those are no step between what they read and them.
     for (Value v : graph.node(id).inputs) {
-      const Value source = is_loop_op(graph, id) ? behind_broadcasts(graph, v) : v;
-      users_[static_cast<size_t>(source.node)].push_back(id);
+      users_[static_cast<size_t>(made_by(id, v))].push_back(id);
     }
   }
   if (!merge) return;
@@ -86,6 +84,11 @@ void Clusters::merge_siblings() {
       }
     }
   }
+}
+
+/// Loops see through broadcasts: those are no step between what they read and them.
+int32_t Clusters::made_by(int32_t user, Value operand) const {
+  return (is_loop_op(graph_, user) ? behind_broadcasts(graph_, operand) : operand).node;
 }
 
 Shape Clusters::natural_domain(int32_t id) const {

@@ -38,6 +38,7 @@ class Clusters {
   std::vector<int32_t> order() const;
 
  private:
+  int32_t made_by(int32_t user, ir::Value operand) const;
   Shape natural_domain(int32_t id) const;
   bool is_row_only(int32_t cluster) const;
   bool needs_only_earlier(int32_t second, int32_t first) const;

@@ -26,9 +26,9 @@ void Clusters::find_hubs() {
     }
   }
   std::vector<uint64_t> bit(graph_.nodes().size(), 0);
-  for (size_t hub = 0; hub < std::min(kHubs, apart.size()); ++hub) {
-    const size_t at = hub * apart.size() / std::min(kHubs, apart.size());
-    bit[static_cast<size_t>(apart[at])] = uint64_t{1} << hub;
+  const size_t hubs = std::min(kHubs, apart.size());
+  for (size_t hub = 0; hub < hubs; ++hub) {
+    bit[static_cast<size_t>(apart[hub * apart.size() / hubs])] = uint64_t{1} << hub;
   }
   needs_.assign(graph_.nodes().size(), 0);
   serves_.assign(graph_.nodes().size(), 0);
@@ -47,8 +47,7 @@ void Clusters::find_hubs() {
 bool Clusters::needs_only_earlier(int32_t second, int32_t first) const {
   for (int32_t id : members(second)) {
     for (Value v : graph_.node(id).inputs) {
-      const Value source = is_loop_op(graph_, id) ? behind_broadcasts(graph_, v) : v;
-      const int32_t cluster = of(source.node);
+      const int32_t cluster = of(made_by(id, v));
       if (cluster == second) continue;
       if (position_[static_cast<size_t>(cluster)] > position_[static_cast<size_t>(first)]) {
         return false;

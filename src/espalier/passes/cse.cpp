@@ -26,8 +26,9 @@ struct Known {
 struct Hash {
   size_t operator()(const Known& known) const {
     auto hash = static_cast<size_t>(known.op);
-    if (known.op == ir::Op::constant)
+    if (known.op == ir::Op::constant) {
       hash += std::hash<double>()(known.attrs->real(ir::Attr::value));
+    }
     for (const ir::Value v : known.inputs) {
       hash = hash * 0x9E3779B97F4A7C15ull + static_cast<size_t>(v.node) * 8 +
              static_cast<size_t>(v.index);
