@@ -34,6 +34,16 @@ TEST(Peak, EveryNumberIsPlausible) {
   EXPECT_LE(report.disk.bytes, 8 << 20);
 }
 
+TEST(Peak, BesideAMeasurementTheLargerOfBeforeAndAfterCounts) {
+  PeakBeside peak({.threads = 1, .seconds = 0.02, .matmul = false, .memory = false});
+  peak.measure();
+  const double before = peak.of(DType::f32).peak();
+  EXPECT_GT(before, 1e8);
+  peak.measure();
+  EXPECT_GE(peak.of(DType::f32).peak(), before);
+  EXPECT_EQ(peak.of(DType::f16).peak(), peak.of(DType::f32).peak());
+}
+
 TEST(Peak, TheDiskFileIsGone) {
   const std::filesystem::path folder =
       std::filesystem::path(testing::TempDir()) / "espalier_peak_test";

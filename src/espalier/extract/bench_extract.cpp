@@ -187,15 +187,20 @@ std::vector<ExtractBenchResult> bench_extract(
   const Model model(o);
   born += model.seconds();
   std::vector<ExtractBenchResult> results;
+  cpu::PeakBeside beside(
+      {.threads = o.compile.threads, .seconds = o.peak_seconds, .memory = false});
   for (int64_t batch : o.batches) {
+    // Not before the first pass, which counts from the start of the process.
     ExtractBenchResult result = bench_forward(o, model, batch, born);
-    // Beside each row: the machine's speed may change between them.
-    const cpu::PeakReport peak = cpu::measure_peak(
-        {.threads = o.compile.threads, .seconds = o.peak_seconds, .memory = false});
-    result.peak_gflops = peak.of(result.dtype).peak() * 1e-9;
-    result.peak_how = peak.of(result.dtype).how;
+    beside.measure();
+    if (o.extract_batches > 0) {
+      bench_job(o, model, result);
+      beside.measure();
+    }
+    const cpu::ArithmeticPeak& peak = beside.of(result.dtype);
+    result.peak_gflops = peak.peak() * 1e-9;
+    result.peak_how = peak.how;
     result.share_of_peak = result.gflops / result.peak_gflops;
-    if (o.extract_batches > 0) bench_job(o, model, result);
     if (done) done(result);
     results.push_back(std::move(result));
     born = now();

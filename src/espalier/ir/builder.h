@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/base/shared.h"
 #include "espalier/ir/graph.h"
 
 namespace espalier::ir {
@@ -81,11 +82,12 @@ class Rewriter {
   Builder& out() { return out_; }
 
  private:
-  const Graph& source_;
-  Builder& out_;
   size_t place(Value old) const {
     return first_[static_cast<size_t>(old.node)] + static_cast<size_t>(old.index);
   }
+
+  const Graph& source_;
+  Builder& out_;
   std::vector<size_t> first_;  // place of each node's first result in map_
   std::vector<Value> map_;
   std::vector<int64_t> body_map_;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/base/shared.h"
 #include "espalier/ir/op.h"
 
 namespace espalier::ir {

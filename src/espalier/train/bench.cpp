@@ -32,7 +32,7 @@ ByteLmOptions step_options(const BenchOptions& options, const BenchSetting& sett
 }
 
 BenchResult bench_one(const BenchOptions& options, const BenchSetting& setting,
-                      const cpu::ArithmeticPeak& peak) {
+                      cpu::PeakBeside& peak) {
   const ByteSequences sequences(builtin_corpus(), options.model.seq_len, options.seed);
   std::vector<uint8_t> batch(static_cast<size_t>(options.batch * options.model.seq_len));
   const StepTimes times = bench_step(
@@ -60,8 +60,10 @@ BenchResult bench_one(const BenchOptions& options, const BenchSetting& setting,
   result.loss_first = times.loss_first;
   result.loss_last = times.loss_last;
   result.gflops = models::byte_lm_train_flops(options.model) * result.sequences_per_second * 1e-9;
-  result.peak_gflops = peak.peak() * 1e-9;
-  result.peak_how = peak.how;
+  peak.measure();
+  const cpu::ArithmeticPeak& beside = peak.of(setting.dtype);
+  result.peak_gflops = beside.peak() * 1e-9;
+  result.peak_how = beside.how;
   result.share_of_peak = result.gflops / result.peak_gflops;
   return result;
 }
@@ -77,11 +79,12 @@ std::vector<BenchResult> bench_byte_lm(const BenchOptions& options,
                                        const std::function<void(const BenchResult&)>& done) {
   ESPALIER_CHECK(options.batch > 0, ErrorKind::user, "bench", "--batch {} must be positive",
                  options.batch);
-  const cpu::PeakReport peak = cpu::measure_peak(
+  cpu::PeakBeside peak(
       {.threads = options.threads, .seconds = options.peak_seconds, .memory = false});
+  peak.measure();
   std::vector<BenchResult> results;
   for (const BenchSetting& setting : settings) {
-    results.push_back(bench_one(options, setting, peak.of(setting.dtype)));
+    results.push_back(bench_one(options, setting, peak));
     if (done) done(results.back());
   }
   return results;

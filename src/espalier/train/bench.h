@@ -63,10 +63,12 @@ std::vector<BenchSetting> table_settings();
 struct PeerRow {
   std::string peer, model, dtype;
   bool compile = true, flash = true;
-  double sequences_per_second = 0.0;
+  int64_t batch = 0;
+  double sequences_per_second = 0.0, gflops = 0.0;
 };
 std::vector<PeerRow> read_peers(const std::string& path);
-/// The three tables of the seed as text, in sequences per second.
+/// The three tables as text, in sequences per second. Of the peers, those that did the same work:
+/// with another batch or other operations a sequence they are left out, and the text says so.
 std::string bench_tables(const std::vector<BenchResult>& results,
                          const std::vector<PeerRow>& peers);
 

@@ -17,7 +17,7 @@ namespace {
 using models::BertForMaskedLm;
 
 BertBenchResult bench_one(const BertBenchOptions& options, const BertBenchSetting& setting,
-                          const cpu::ArithmeticPeak& peak) {
+                          cpu::PeakBeside& peak) {
   BertBenchBatch batch(setting, options.step.seed);
   BertBenchResult result{.setting = setting, .times = {}, .peak_how = {}};
   result.times = bench_step(
@@ -33,8 +33,10 @@ BertBenchResult bench_one(const BertBenchOptions& options, const BertBenchSettin
   const double flops =
       models::bert_train_flops(setting.config(), setting.batch, setting.seq, setting.labels());
   result.gflops = flops / result.times.step_seconds * 1e-9;
-  result.peak_gflops = peak.peak() * 1e-9;
-  result.peak_how = peak.how;
+  peak.measure();
+  const cpu::ArithmeticPeak& beside = peak.of(setting.dtype);
+  result.peak_gflops = beside.peak() * 1e-9;
+  result.peak_how = beside.how;
   result.share_of_peak = result.gflops / result.peak_gflops;
   return result;
 }
@@ -119,11 +121,12 @@ void BertBenchBatch::point(Step& step) const {
 std::vector<BertBenchResult> bench_bert(const BertBenchOptions& options,
                                         const std::vector<BertBenchSetting>& settings,
                                         const std::function<void(const BertBenchResult&)>& done) {
-  const cpu::PeakReport peak = cpu::measure_peak(
+  cpu::PeakBeside peak(
       {.threads = options.threads, .seconds = options.peak_seconds, .memory = false});
+  peak.measure();
   std::vector<BertBenchResult> results;
   for (const BertBenchSetting& setting : settings) {
-    results.push_back(bench_one(options, setting, peak.of(setting.dtype)));
+    results.push_back(bench_one(options, setting, peak));
     if (done) done(results.back());
   }
   return results;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The three tables of the byte LM's benchmark, with columns of peers where they were run.
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <map>
-#include <set>
 #include <sstream>
 #include <tuple>
 
@@ -25,6 +26,13 @@ using Cells = std::map<std::string, std::map<Key, double>>;
 constexpr int64_t kPeersLimit = int64_t{64} << 20;
 
 Key key_of(const BenchSetting& s) { return {std::string(long_name(s.dtype)), s.compile, s.flash}; }
+
+/// The same batch, and the same operations a sequence: that is as good as the same sizes.
+bool same_work(const BenchResult& ours, const PeerRow& peer) {
+  const double work = ours.gflops / ours.sequences_per_second;
+  const double theirs = peer.gflops / peer.sequences_per_second;
+  return ours.batch == peer.batch && std::abs(theirs - work) <= 1e-3 * work;
+}
 
 Cells collect(const std::vector<BenchResult>& results, const std::vector<PeerRow>& peers) {
   Cells cells;
@@ -63,11 +71,11 @@ std::string table(const std::string& title, const std::vector<std::pair<std::str
       columns.push_back(column);
     }
   }
-  std::string text = title + " (sequences per second)\n" + std::string(28, ' ');
+  std::string text = title + " (sequences per second)\n" + std::string(34, ' ');
   for (const std::string& column : columns) text += fmt::format("  {:>16}", column);
   text += '\n';
   for (const auto& [label, key] : rows) {
-    text += fmt::format("  {:<26}", label);
+    text += fmt::format("  {:<32}", label);
     for (const std::string& column : columns) {
       text += fmt::format("  {:>16}", cell(cells, column, key));
     }
@@ -111,7 +119,9 @@ std::vector<PeerRow> read_peers(const std::string& path) {
                       .dtype = object.at("dtype").get<std::string>(),
                       .compile = flag("compile"),
                       .flash = flag("flash"),
-                      .sequences_per_second = object.at("sequences_per_second").get<double>()});
+                      .batch = object.at("batch").get<int64_t>(),
+                      .sequences_per_second = object.at("sequences_per_second").get<double>(),
+                      .gflops = object.at("gflops").get<double>()});
     } catch (const nlohmann::json::exception& error) {
       fail(ErrorKind::data, "bench", "line {} of {} is no result of a peer: {}", number, path,
            error.what());
@@ -122,7 +132,11 @@ std::vector<PeerRow> read_peers(const std::string& path) {
 
 std::string bench_tables(const std::vector<BenchResult>& results,
                          const std::vector<PeerRow>& peers) {
-  const Cells cells = collect(results, peers);
+  std::vector<PeerRow> same;
+  std::copy_if(peers.begin(), peers.end(), std::back_inserter(same), [&](const PeerRow& peer) {
+    return !results.empty() && same_work(results.front(), peer);
+  });
+  const Cells cells = collect(results, same);
   std::string text = table("Library modules and handcraft",
                            {{"bfloat16, compiled", {"bfloat16", true, true}}}, cells);
   std::vector<std::pair<std::string, Key>> rows;
@@ -139,7 +153,12 @@ std::string bench_tables(const std::vector<BenchResult>& results,
                         Key{"bfloat16", compile, flash});
     }
   }
-  return text + "\n" + table("Flash attention and compiling, bfloat16", rows, cells);
+  text += "\n" + table("Flash attention and compiling, bfloat16", rows, cells);
+  if (same.size() < peers.size()) {
+    text += fmt::format("\n{} of {} results of peers are of another batch or size: left out\n",
+                        peers.size() - same.size(), peers.size());
+  }
+  return text;
 }
 
 }  // namespace espalier::train

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "espalier/backend/cpu/matmul/matmul.h"
 #include "espalier/backend/cpu/peak/fma_loop.h"
@@ -102,6 +103,13 @@ PeakReport measure_peak(const PeakOptions& options) {
   }
   report.seconds = watch.seconds();
   return report;
+}
+
+void PeakBeside::measure() { before_ = std::exchange(now_, measure_peak(options_)); }
+
+const ArithmeticPeak& PeakBeside::of(DType dtype) const {
+  const ArithmeticPeak &before = before_.of(dtype), &now = now_.of(dtype);
+  return before.peak() > now.peak() ? before : now;
 }
 
 }  // namespace espalier::cpu

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "espalier/backend/cpu/cpu_info.h"
 #include "espalier/tensor/dtype.h"
@@ -63,6 +64,22 @@ struct PeakReport {
 /// Measures everything asked for; about a second with the defaults. Throws `user` when the folder
 /// cannot be written, `device` when memory cannot be had.
 PeakReport measure_peak(const PeakOptions& options);
+
+/// The peak beside a series of measurements. A neighbour on the same host can halve the machine
+/// for a second, so it is taken between every two of them, and what was reached just before a
+/// measurement or just after it is its peak.
+class PeakBeside {
+ public:
+  explicit PeakBeside(PeakOptions options) : options_(std::move(options)) {}
+  /// Measures; throws as measure_peak does.
+  void measure();
+  /// The larger of the last two measurements; measure() has been called.
+  const ArithmeticPeak& of(DType dtype) const;
+
+ private:
+  PeakOptions options_;
+  PeakReport before_, now_;
+};
 
 /// FMA rate in FLOP/s of `dtype`'s best instruction on `threads` threads, within `seconds`.
 double measure_fma(DType dtype, Isa isa, int threads, double seconds);
