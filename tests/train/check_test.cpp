@@ -31,7 +31,11 @@ std::string error_of(const std::function<void()>& run) {
 
 void expect_parity(const fs::path& folder, const CheckOptions& options) {
   const CheckReport report = check_folder(folder, options);
-  EXPECT_GT(report.rows.size(), 30u);
+  for (const char* kind : {"logits", "hook.", "grad.", "train.loss", "after."}) {
+    EXPECT_TRUE(std::any_of(report.rows.begin(), report.rows.end(),
+                            [&](const CheckRow& row) { return row.what.starts_with(kind); }))
+        << "nothing compared of " << kind;
+  }
   for (const CheckRow& row : report.rows) {
     EXPECT_TRUE(row.pass()) << fmt::format("{}: deviation {:.3g}, bound {:.3g}", row.what,
                                            row.deviation, row.bound);
@@ -108,25 +112,25 @@ INSTANTIATE_TEST_SUITE_P(Shared, Reference,
 /// A copy of a fixture that a test may damage.
 class CheckError : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("espalier_check_{}", ::getpid());
-    fs::remove_all(folder_);
-    fs::copy(kGoldens / "byte_lm_tiny", folder_);
-  }
+  void SetUp() override { copy("byte_lm_tiny"); }
   void TearDown() override { fs::remove_all(folder_); }
-  void replace(const std::string& from, const std::string& to) {
-    std::ifstream in(folder_ / "expected.json");
+  void copy(const std::string& fixture) {
+    fs::remove_all(folder_);
+    fs::copy(kGoldens / fixture, folder_);
+  }
+  void replace(const std::string& from, const std::string& to, const char* file = "expected.json") {
+    std::ifstream in(folder_ / file);
     std::string text((std::istreambuf_iterator<char>(in)), {});
     in.close();
     const size_t at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     text.replace(at, from.size(), to);
-    std::ofstream(folder_ / "expected.json") << text;
+    std::ofstream(folder_ / file) << text;
   }
   std::string check() {
     return error_of([&] { check_folder(folder_, {}); });
   }
-  fs::path folder_;
+  fs::path folder_ = fs::temp_directory_path() / fmt::format("espalier_check_{}", ::getpid());
 };
 
 TEST_F(CheckError, MissingFolderNamesTheFile) {
@@ -159,6 +163,39 @@ TEST_F(CheckError, WrongNumbersAreFound) {
   for (const CheckRow& row : report.rows) {
     const bool trained = row.what.starts_with("after.") || row.what == "train.loss";
     EXPECT_TRUE(trained || row.pass()) << row.what;
+  }
+}
+
+// A bound allows for roundings, never for another model.
+TEST_F(CheckError, AWrongModelIsFoundWhereRoundingsAreAllowed) {
+  const struct {
+    const char *fixture, *file, *from, *to;
+  } faults[] = {
+      {"byte_lm_tiny", "expected.json", "\"lr\": 0.001", "\"lr\": 0.0011"},
+      {"byte_lm_tiny", "expected.json", "\"norm_eps\": 1e-05", "\"norm_eps\": 0.001"},
+      {"bert_tanh", "config.json", "\"gelu_new\"", "\"gelu\""},
+      {"bert_tanh", "expected.json", "\"clip_global_norm\": 1.0", "\"clip_global_norm\": 0.5"},
+      {"qwen2_grouped", "config.json", "\"rope_theta\": 10000.0", "\"rope_theta\": 9000.0"},
+      {"qwen2_grouped", "config.json", "\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 1e-04"},
+  };
+  for (const auto& fault : faults) {
+    copy(fault.fixture);
+    replace(fault.from, fault.to, fault.file);
+    EXPECT_FALSE(check_folder(folder_, {.backend = "cpu"}).pass()) << fault.to;
+    EXPECT_FALSE(check_folder(folder_, {.backend = "interp-f32"}).pass()) << fault.to;
+  }
+}
+
+// The reference rounds on its way: so did `transformers` in the folders of Qwen2.
+TEST_F(CheckError, AWrongModelIsFoundBesideAReferenceThatRounds) {
+  for (const char* theta : {"10000.0", "9000.0"}) {
+    copy("qwen2_grouped");
+    replace("\"float64\"", "\"float32\"");
+    replace("10000.0", theta, "config.json");
+    for (const char* backend : {"interp", "cpu"}) {
+      EXPECT_EQ(check_folder(folder_, {.backend = backend}).pass(), theta[0] == '1')
+          << theta << " " << backend;
+    }
   }
 }
 

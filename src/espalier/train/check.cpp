@@ -54,20 +54,20 @@ std::vector<double> compared(const CheckCase& c, const std::string& what,
   return kept;
 }
 
-/// How far each element of each result was from the expected one in the worst of several runs.
+/// How far each element of each result was from that of the same model in double, in the worst of
+/// several runs. The expected numbers have no part in it: a wrong model must not widen its bound.
 class Deviations {
  public:
-  void add(const CheckCase& c, const CheckResults& got, const io::SafetensorsFile& expected) {
+  void add(const CheckCase& c, const CheckResults& got, const CheckResults& in_double) {
     for (const auto& [what, values] : got) {
-      if (!expected.contains(what)) continue;
-      const std::vector<double> apart = differences(
-          compared(c, what, values), compared(c, what, expected.tensor(what).to_doubles()));
+      const std::vector<double> apart =
+          differences(compared(c, what, values), compared(c, what, in_double.at(what)));
       std::vector<double>& worst = worst_[what];
       worst.resize(apart.size());
       for (size_t i = 0; i < apart.size(); ++i) worst[i] = std::max(worst[i], apart[i]);
     }
   }
-  const std::vector<double>& at(const std::string& what) const { return worst_.at(what); }
+  std::span<const double> at(const std::string& what) const { return worst_.at(what); }
 
  private:
   std::map<std::string, std::vector<double>> worst_;
@@ -120,35 +120,67 @@ double farthest_move(const AdamOptions& adam, int64_t steps) {
   return moved;
 }
 
-CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
-                    const CheckOptions& options) {
-  const bool exact = c.exact && options.backend == "interp" && options.dtype == DType::f32;
-  const auto compute = [&](const CompileOptions& compile) {
-    return c.compute(c.parameters, compile);
-  };
-  const CheckResults got = compute({.backend = options.backend,
-                                    .compute_dtype = options.dtype,
-                                    .fuse = options.fuse,
-                                    .flash = options.flash,
-                                    .threads = options.threads,
-                                    .cache_dir = options.cache_dir});
-  Deviations one_rounding, narrow_rounding;
-  if (!exact) {
-    CompileOptions reference{.backend = "interp-f32", .flash = options.flash};
-    one_rounding.add(c, compute(reference), expected);
-    narrow_rounding = one_rounding;
-    if (options.dtype != DType::f32) {
-      reference.compute_dtype = options.dtype;
-      narrow_rounding = {};
-      narrow_rounding.add(c, compute(reference), expected);
+CompileOptions compile_of(const CheckOptions& o) {
+  return {.backend = o.backend,
+          .compute_dtype = o.dtype,
+          .fuse = o.fuse,
+          .flash = o.flash,
+          .threads = o.threads,
+          .cache_dir = o.cache_dir};
+}
+
+/// What roundings explain, as check.h derives it.
+class Bounds {
+ public:
+  /// `got` are the results of these options, which are the model's in double where nothing rounds.
+  Bounds(const CheckCase& c, const CheckOptions& options, const CheckResults& got)
+      : narrow_(options.dtype != DType::f32),
+        ours_rounds_(narrow_ || options.backend != "interp"),
+        theirs_rounds_(!c.exact),
+        sums_(std::sqrt(0.5 * c.longest_sum)) {
+    if (exact()) return;
+    CompileOptions compile{.backend = "interp", .flash = options.flash};
+    const CheckResults in_double = ours_rounds_ ? c.compute(c.parameters, compile) : got;
+    compile.backend = "interp-f32";
+    const auto worst_of_runs = [&] {
+      Deviations result;
+      result.add(c, c.compute(c.parameters, compile), in_double);
       for (uint64_t sample = 1; sample <= kPerturbedRuns; ++sample) {
-        narrow_rounding.add(c, compute_perturbed(c, reference, sample), expected);
+        result.add(c, compute_perturbed(c, compile, sample), in_double);
       }
-    }
+      return result;
+    };
+    one_ = worst_of_runs();
+    compile.compute_dtype = options.dtype;
+    if (narrow_) narrowed_ = worst_of_runs();
+  }
+  bool exact() const { return !ours_rounds_ && !theirs_rounds_; }
+  /// Of elements [begin, end) of a result whose largest value is `scale`, stored in `stored`.
+  double at(const std::string& what, size_t begin, size_t end, double scale,
+            const std::string& stored) const {
+    if (exact()) return kExactBound;
+    const auto once = [&](const Deviations& run) {
+      return largest(run.at(what).subspan(begin, end - begin));
+    };
+    const double in_f32 = once(one_);
+    double bound = 0.0;
+    if (ours_rounds_) bound += kSpread * ((narrow_ ? once(narrowed_) : in_f32) + sums_ * in_f32);
+    if (theirs_rounds_) bound += kSpread * (in_f32 + sums_ * in_f32);
+    const auto dtype = io::dtype_from_safetensors(stored);
+    return bound / scale + (dtype ? unit_roundoff(*dtype) : 0.0);
   }
 
+ private:
+  bool narrow_, ours_rounds_, theirs_rounds_;
+  double sums_;
+  Deviations one_, narrowed_;
+};
+
+CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
+                    const CheckOptions& options) {
+  const CheckResults got = c.compute(c.parameters, compile_of(options));
+  const Bounds bounds(c, options, got);
   CheckReport report{c.model, {}};
-  const double sums = std::sqrt(0.5 * c.longest_sum);
   const double moved = farthest_move(c.adam, c.steps);
   for (const io::SafetensorsEntry& entry : expected.entries()) {
     const std::string& what = entry.name;
@@ -159,34 +191,25 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
                    "{}:{} has {} numbers, this model {}", expected.label(), what, all.size(),
                    at == got.end() ? "none of that name" : std::to_string(at->second.size()));
     const std::vector<double> want = compared(c, what, all);
+    const std::vector<double> apart = differences(compared(c, what, at->second), want);
     const double scale = scale_of(want);
     const auto add_row = [&](const std::string& name, size_t begin, size_t end, double bound) {
-      const auto part = [&](const std::vector<double>& all) {
-        return std::span(all).subspan(begin, end - begin);
-      };
-      if (bound < 0.0) {
-        bound = kSpread *
-                (largest(part(narrow_rounding.at(what))) +
-                 sums * largest(part(one_rounding.at(what)))) /
-                scale;
-      }
-      // What the folder itself rounded.
-      if (const auto stored = io::dtype_from_safetensors(entry.dtype); stored && !exact) {
-        bound += unit_roundoff(*stored);
-      }
-      const std::vector<double> apart = differences(compared(c, what, at->second), want);
-      report.rows.push_back({name, largest(part(apart)) / scale, bound});
+      const auto part = std::span(apart).subspan(begin, end - begin);
+      report.rows.push_back({name, largest(part) / scale, bound});
     };
-    const double bound = exact ? kExactBound : -1.0;
+    const auto add_rounded = [&](const std::string& name, size_t begin, size_t end) {
+      if (begin < end) {
+        add_row(name, begin, end, bounds.at(what, begin, end, scale, entry.dtype));
+      }
+    };
     const auto [begin, end] = c.key_bias(what, want.size());
-    if (begin < end) {
-      const std::string name = end - begin < want.size() ? what + "[key]" : what;
-      add_row(name, begin, end, moved / scale);
-      if (begin > 0) add_row(what + "[query]", 0, begin, bound);
-      if (end < want.size()) add_row(what + "[value]", end, want.size(), bound);
-    } else {
-      add_row(what, 0, want.size(), bound);
+    if (begin == end) {
+      add_rounded(what, 0, want.size());
+      continue;
     }
+    add_row(end - begin < want.size() ? what + "[key]" : what, begin, end, moved / scale);
+    add_rounded(what + "[query]", 0, begin);
+    add_rounded(what + "[value]", end, want.size());
   }
   return report;
 }

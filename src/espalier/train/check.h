@@ -11,15 +11,17 @@
 // Rows of logits and hooks that the attention mask hides (Qwen2) are not compared. Bounds: in
 // double 1e-9 where the reference computed in double throughout ("arithmetic": "float64", and every
 // BERT and byte LM). On a machine with roundings they are derived from the model itself: the
-// interpreter runs it again and rounds every result, which gives the deviation e that one rounding
-// an op causes; a sum of K products in f32 has about sqrt(K/2) times the error of rounding it once,
-// so with the longest sum of the model the bound is 4 (e_dtype + sqrt(K/2) e_f32), where 4 covers
-// the spread between two sets of roundings. In bf16 and f16 the sign of a few inputs of relu
-// depends on the roundings, and each flip moves gradients by a whole term; e_dtype is therefore the
-// worst of five runs, in four of which every parameter is off by up to one rounding (Monte Carlo
-// arithmetic; Parker, UCLA CSD-970002). A key bias has a gradient of zero, whose rounding noise
-// Adam turns into whole steps: there the bound is what Adam can move at most, about steps x
-// learning rate.
+// interpreter runs it in double and again rounding every result, which gives the deviation e that
+// one rounding an op causes; a sum of K products in f32 has about sqrt(K/2) times the error of
+// rounding it once, so with the longest sum of the model the bound is
+// 4 (e_dtype + sqrt(K/2) e_f32), and the same with e_f32 once more for a reference that rounded to
+// f32 on its way. No bound looks at the expected numbers: a wrong model fails. 4 covers the spread
+// between two sets of roundings. Some results hang on a few of them: in bf16 and f16 on the sign of
+// an input of relu, where a flip moves gradients by a whole term, and in every type on a gradient
+// near zero, which Adam divides by its own size. e is therefore the worst of five runs, in four of
+// which every parameter is off by up to one rounding (Monte Carlo arithmetic; Parker, UCLA
+// CSD-970002). A key bias without RoPE has a gradient of zero, whose rounding noise Adam turns into
+// whole steps: there the bound is what Adam can move at most, about steps x learning rate.
 #pragma once
 
 #include <filesystem>
