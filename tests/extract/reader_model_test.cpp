@@ -12,9 +12,11 @@
 #include <random>
 
 #include "espalier/base/rng.h"
+#include "espalier/extract/reader_family.h"
 #include "espalier/models/bert_folder.h"
 #include "espalier/models/byte_lm.h"
 #include "espalier/models/qwen2_folder.h"
+#include "espalier/nn/embedding.h"
 #include "espalier/nn/weights.h"
 #include "espalier/tensor/convert.h"
 #include "espalier/train/byte_lm_options.h"
@@ -266,8 +268,46 @@ TEST_F(ReaderTest, FamiliesSayWhatTheyAre) {
 
   fs::create_directories(folder_ / "other");
   std::ofstream(folder_ / "other" / "config.json") << R"({"model_type": "mamba"})";
-  EXPECT_THAT(error_of([&] { open_reader_model(folder_ / "other", options_); }),
-              HasSubstr("activations of model_type \"mamba\" cannot be read"));
+  EXPECT_THAT(
+      error_of([&] { open_reader_model(folder_ / "other", options_); }),
+      HasSubstr("activations of model_type \"mamba\" cannot be read; there are qwen2, bert, "
+                "byte-lm"));
+  // A run of a model that no family reads.
+  train::Checkpoint checkpoint_of_other;
+  checkpoint_of_other.config = {{"model_type", std::string("bigram")}};
+  checkpoint_of_other.parameters = {{"table", HostTensor(DType::f32, {2, 2})}};
+  save_checkpoint(folder_ / "bigram", checkpoint_of_other);
+  EXPECT_THAT(error_of([&] { open_reader_model(folder_ / "bigram", options_); }),
+              HasSubstr("activations of model_type \"bigram\" cannot be read"));
+}
+
+struct Table : nn::Module<Table> {
+  nn::Embedding table = nn::Embedding(8, 6, nn::Init::normal(1.0));
+  static constexpr auto fields = nn::fields(&Table::table, "table");
+};
+
+// A shard has one width: what is wider or narrower would be cut into rows that are none.
+TEST_F(ReaderTest, AHookOfAnotherWidthIsRefused) {
+  for (const int64_t width : {5, 6, 7}) {
+    ReaderFamily family{.layers = 1, .width = width, .longest = 8, .vocab_size = 8};
+    Table model;
+    nn::materialize(model, 1);
+    io::LoadedWeights weights;
+    weights.tensors = nn::values_of(model);
+    set_model(family, Table(), std::move(weights),
+              [](const Table& traced, const ReaderInputs& in, const nn::Context& context) {
+                context.hook("resid_post.0", traced.table(in.ids));
+              });
+    const auto reader = make_reader_model(std::move(family), options_);
+    const std::string error = error_of([&] { reader->select({"*"}); });
+    if (width == 6) {
+      EXPECT_EQ(error, error_of([] {}));
+    } else {
+      EXPECT_THAT(error, HasSubstr(fmt::format("the hook resid_post.0 is [1,2,6] for one row of 2 "
+                                               "tokens; activations of this model must be [1,2,{}]",
+                                               width)));
+    }
+  }
 }
 
 /// Bytes of a file's pages in this process.

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "espalier/extract/reader_model.h"
 #include "espalier/io/weights.h"
 #include "espalier/nn/module.h"
 #include "espalier/train/step.h"
@@ -24,7 +26,7 @@ struct ReaderFamily {
   int64_t layers = 0, width = 0, longest = 0, vocab_size = 0;
   DType id_dtype = DType::i32;  // of the graph input; i32 or u8
   io::LoadedWeights weights;
-  /// A forward step of that batch, not compiled: hooks are its only results.
+  /// A forward step of that batch, not compiled: hooks are its only results, [rows, seq, width].
   std::function<train::Step(int64_t rows, int64_t seq, const train::StepOptions& options)> trace;
 };
 
@@ -64,7 +66,13 @@ void set_model(ReaderFamily& family, M model, io::LoadedWeights weights, Encode 
   };
 }
 
-/// Hugging Face folders, and runs of `espalier train`.
+/// The model that reads activations of a family. With `pack_cache`, as open_reader_model says;
+/// `files` are what its contents belong to.
+std::unique_ptr<ReaderModel> make_reader_model(ReaderFamily family, const CompileOptions& options,
+                                               const std::filesystem::path& pack_cache = {},
+                                               const std::filesystem::path& files = {});
+
+/// Hugging Face folders, and runs of `espalier train`; a row each in the table of reader_model.cpp.
 ReaderFamily qwen2_family(const std::filesystem::path& folder);
 ReaderFamily bert_family(const std::filesystem::path& folder);
 /// A run of the byte LM, or one of its checkpoints.

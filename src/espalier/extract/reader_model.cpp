@@ -14,6 +14,7 @@
 #include "espalier/extract/pack_cache.h"
 #include "espalier/extract/reader_family.h"
 #include "espalier/models/config_reader.h"
+#include "espalier/train/run_options.h"
 #include "espalier/train/run_state.h"
 
 namespace espalier::extract {
@@ -107,6 +108,24 @@ Work work_of(const ir::Graph& graph) {
   return work;
 }
 
+constexpr std::pair<std::string_view, ReaderFamily (*)(const std::filesystem::path&)> kFamilies[] =
+    {{"qwen2", qwen2_family}, {"bert", bert_family}, {"byte-lm", byte_lm_family}};
+
+/// What config.json says, or the state of a run whose model has none.
+std::string model_type_of(const std::filesystem::path& files) {
+  if (!std::filesystem::exists(files / "config.json") &&
+      std::filesystem::exists(files / "state.json")) {
+    return train::job_of(train::open_run(files));
+  }
+  constexpr int64_t kConfigLimit = int64_t{1} << 20;
+  const std::string label = (files / "config.json").string();
+  const models::ConfigReader config(
+      "extract", io::read_text(label, kConfigLimit, {.stage = "extract"}), label);
+  const auto* type = config.find("model_type");
+  if (type == nullptr) return "(none)";
+  return type->is_string() ? type->get<std::string>() : type->dump();
+}
+
 class FolderReader final : public ReaderModel {
  public:
   FolderReader(ReaderFamily family, CompileOptions options, const std::filesystem::path& pack_cache,
@@ -134,7 +153,14 @@ class FolderReader final : public ReaderModel {
     constexpr int64_t kProbe = 2;
     const train::Step probe = trace(1, kProbe);
     for (const ir::Output& output : probe.graph().outputs()) {
-      if (output.name.starts_with(kPrefix)) hooks_.push_back(output.name.substr(kPrefix.size()));
+      if (!output.name.starts_with(kPrefix)) continue;
+      hooks_.push_back(output.name.substr(kPrefix.size()));
+      const Shape& shape = probe.graph().type(output.value).shape;
+      const Shape wanted{1, kProbe, family_.width};
+      ESPALIER_CHECK(shape == wanted, ErrorKind::unsupported, "extract",
+                     "the hook {} is {} for one row of {} tokens; activations of this model must "
+                     "be {}",
+                     hooks_.back(), shape.str(), kProbe, wanted.str());
     }
     parameters_ = 0;
     for (const train::StateSlot& slot : probe.slots()) parameters_ += slot.type.shape.numel();
@@ -268,28 +294,25 @@ std::filesystem::path model_files(const std::filesystem::path& folder) {
   return checkpoint ? checkpoint->folder : folder;
 }
 
+std::unique_ptr<ReaderModel> make_reader_model(ReaderFamily family, const CompileOptions& options,
+                                               const std::filesystem::path& pack_cache,
+                                               const std::filesystem::path& files) {
+  return std::make_unique<FolderReader>(std::move(family), options, pack_cache, files);
+}
+
 std::unique_ptr<ReaderModel> open_reader_model(const std::filesystem::path& folder,
                                                const CompileOptions& options,
                                                const std::filesystem::path& pack_cache) {
   const std::filesystem::path files = model_files(folder);
-  const auto made = [&](ReaderFamily family) {
-    return std::make_unique<FolderReader>(std::move(family), options, pack_cache, files);
-  };
-  if (!std::filesystem::exists(files / "config.json") &&
-      std::filesystem::exists(files / "state.json")) {
-    return made(byte_lm_family(files));
+  const std::string type = model_type_of(files);
+  std::vector<std::string_view> known;
+  for (const auto& [model_type, read] : kFamilies) {
+    if (type == model_type) return make_reader_model(read(files), options, pack_cache, files);
+    known.push_back(model_type);
   }
-  constexpr int64_t kConfigLimit = int64_t{1} << 20;
-  const std::string label = (files / "config.json").string();
-  const models::ConfigReader config(
-      "extract", io::read_text(label, kConfigLimit, {.stage = "extract"}), label);
-  const auto* type = config.find("model_type");
-  if (type != nullptr && *type == "qwen2") return made(qwen2_family(files));
-  if (type != nullptr && *type == "bert") return made(bert_family(files));
   fail(ErrorKind::unsupported, "extract",
-       "{}: activations of model_type {} cannot be read; supported: qwen2, bert, and runs of the "
-       "byte LM",
-       label, type == nullptr ? "(none)" : type->dump());
+       "{}: activations of model_type \"{}\" cannot be read; there are {}", files.string(), type,
+       fmt::join(known, ", "));
 }
 
 }  // namespace espalier::extract
