@@ -121,7 +121,8 @@ TEST_F(ExtractInput, NothingToReadIsAnError) {
   expect_error(extract(), 3, HasSubstr("the dataset holds no sample"));
   expect_error(extract({"--dataset", folder_ / "none.jsonl"}), 2, HasSubstr("none.jsonl"));
   fs::create_directory(folder_ / "tasks");
-  expect_error(extract({"--dataset", folder_ / "tasks"}), 2, HasSubstr("holds no .json or .jsonl file"));
+  expect_error(extract({"--dataset", folder_ / "tasks"}), 2,
+               HasSubstr("holds no .json or .jsonl file"));
   write(kLines);
   expect_error(extract({"--model", folder_ / "none"}), 2, HasSubstr("none"));
   expect_error(extract({"--tokenizer", folder_ / "none"}), 2, HasSubstr("none"));

@@ -57,6 +57,8 @@ def write(folder, config, parameters, batch, about, results):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(parameters, folder / "model.safetensors")
     save_file({**batch, **results}, folder / "expected.safetensors")
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "expected.json").write_text(json.dumps(about, indent=1) + "\n")
     print(f"{folder}: {len(results)} results, loss {results['train.loss'][0]:.6f} to {results['train.loss'][-1]:.6f}")
