@@ -20,6 +20,7 @@ struct CheckKind {
 constexpr CheckKind kKinds[] = {
     {"byte_lm", read_byte_lm_case}, {"bert", read_bert_case}, {"qwen2", read_qwen2_case}};
 
+constexpr std::string_view kAfter = "after.";
 constexpr double kExactBound = 1e-9;
 constexpr double kSmallestScale = 1e-3;
 constexpr double kSpread = 4.0;
@@ -46,6 +47,9 @@ double largest(std::span<const double> values) {
 std::vector<double> compared(const CheckCase& c, const std::string& what,
                              std::vector<double> values) {
   if (c.rows.empty() || !(what == "logits" || what.starts_with("hook."))) return values;
+  ESPALIER_CHECK(!values.empty() && values.size() % c.rows.size() == 0, ErrorKind::data, "check",
+                 "{} has {} numbers, which is no row for each of {} tokens", what, values.size(),
+                 c.rows.size());
   const size_t width = values.size() / c.rows.size();
   std::vector<double> kept;
   for (size_t i = 0; i < c.rows.size() * width; ++i) {
@@ -73,20 +77,24 @@ class Deviations {
   std::map<std::string, std::vector<double>> worst_;
 };
 
-/// The results when each parameter is off by up to one rounding of the type; what it was off is
-/// taken out of the parameters after training.
+/// The results when each parameter is off by up to one rounding of the type, of f32 by up to two,
+/// since it is f32 that holds them; what it was off is taken out of the parameters after training.
 CheckResults compute_perturbed(const CheckCase& c, const CompileOptions& compile, uint64_t sample) {
   CheckParameters moved = c.parameters;
-  const double unit = unit_roundoff(compile.compute_dtype);
+  const double most =
+      std::max(unit_roundoff(compile.compute_dtype), 2.0 * unit_roundoff(DType::f32));
   for (auto& [path, values] : moved) {
     std::vector<float> noise(static_cast<size_t>(values.numel()));
-    fill(nn::Init::uniform(unit), sample, path, 0, noise);
+    fill(nn::Init::uniform(most), sample, path, 0, noise);
     values = values.clone();
-    for (size_t i = 0; i < noise.size(); ++i) values.as<float>()[i] *= 1.0f + noise[i];
+    for (size_t i = 0; i < noise.size(); ++i) {
+      float& value = values.as<float>()[i];
+      value = static_cast<float>(double{value} * (1.0 + double{noise[i]}));
+    }
   }
   CheckResults results = c.compute(moved, compile);
   for (const auto& [path, values] : moved) {
-    std::vector<double>& after = results.at("after." + path);
+    std::vector<double>& after = results.at(std::string(kAfter) + path);
     for (size_t i = 0; i < after.size(); ++i) {
       const auto e = static_cast<int64_t>(i);
       after[i] += c.parameters.at(path).get(e) - values.get(e);
@@ -132,12 +140,13 @@ CompileOptions compile_of(const CheckOptions& o) {
 /// What roundings explain, as check.h derives it.
 class Bounds {
  public:
-  /// `got` are the results of these options, which are the model's in double where nothing rounds.
+  /// `got` are the results of these options; where nothing rounds, they are the model's in double.
   Bounds(const CheckCase& c, const CheckOptions& options, const CheckResults& got)
       : narrow_(options.dtype != DType::f32),
         ours_rounds_(narrow_ || options.backend != "interp"),
         theirs_rounds_(!c.exact),
-        sums_(std::sqrt(0.5 * c.longest_sum)) {
+        sums_(std::sqrt(0.5 * c.longest_sum)),
+        farthest_(farthest_move(c.adam, c.steps)) {
     if (exact()) return;
     CompileOptions compile{.backend = "interp", .flash = options.flash};
     const CheckResults in_double = ours_rounds_ ? c.compute(c.parameters, compile) : got;
@@ -150,7 +159,7 @@ class Bounds {
       }
       return result;
     };
-    one_ = worst_of_runs();
+    in_f32_ = worst_of_runs();
     compile.compute_dtype = options.dtype;
     if (narrow_) narrowed_ = worst_of_runs();
   }
@@ -162,10 +171,11 @@ class Bounds {
     const auto once = [&](const Deviations& run) {
       return largest(run.at(what).subspan(begin, end - begin));
     };
-    const double in_f32 = once(one_);
+    const double f32 = once(in_f32_);
     double bound = 0.0;
-    if (ours_rounds_) bound += kSpread * ((narrow_ ? once(narrowed_) : in_f32) + sums_ * in_f32);
-    if (theirs_rounds_) bound += kSpread * (in_f32 + sums_ * in_f32);
+    if (ours_rounds_) bound += kSpread * ((narrow_ ? once(narrowed_) : f32) + sums_ * f32);
+    if (theirs_rounds_) bound += kSpread * (f32 + sums_ * f32);
+    if (what.starts_with(kAfter)) bound = std::min(bound, 2.0 * farthest_);
     const auto dtype = io::dtype_from_safetensors(stored);
     return bound / scale + (dtype ? unit_roundoff(*dtype) : 0.0);
   }
@@ -173,7 +183,8 @@ class Bounds {
  private:
   bool narrow_, ours_rounds_, theirs_rounds_;
   double sums_;
-  Deviations one_, narrowed_;
+  double farthest_;  // apart are two runs of the optimizer at most twice that
+  Deviations in_f32_, narrowed_;
 };
 
 CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
@@ -191,6 +202,8 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
                    "{}:{} has {} numbers, this model {}", expected.label(), what, all.size(),
                    at == got.end() ? "none of that name" : std::to_string(at->second.size()));
     const std::vector<double> want = compared(c, what, all);
+    ESPALIER_CHECK(!want.empty(), ErrorKind::data, "check", "{}:{} holds no number to compare",
+                   expected.label(), what);
     const std::vector<double> apart = differences(compared(c, what, at->second), want);
     const double scale = scale_of(want);
     const auto add_row = [&](const std::string& name, size_t begin, size_t end, double bound) {
@@ -211,10 +224,14 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
     add_rounded(what + "[query]", 0, begin);
     add_rounded(what + "[value]", end, want.size());
   }
+  ESPALIER_CHECK(!report.rows.empty(), ErrorKind::data, "check", "{} holds no results to compare",
+                 expected.label());
   return report;
 }
 
 }  // namespace
+
+bool CheckRow::pass() const { return deviation <= bound && std::isfinite(bound); }
 
 bool CheckReport::pass() const {
   return std::all_of(rows.begin(), rows.end(), [](const CheckRow& row) { return row.pass(); });
