@@ -60,8 +60,8 @@ inline std::vector<HostTensor> run_on_cpu(const ir::Graph& graph,
   return results;
 }
 
-/// Every element within `ulps` units of the f32 roundoff, scaled by the largest magnitude of its
-/// tensor: the graphs here are short sums of numbers of one size.
+/// Every element within `tolerance` times the largest magnitude of its tensor: the graphs here are
+/// short sums of numbers of one size.
 inline void expect_cpu_matches_interp(const ir::Graph& graph, CompileOptions options = {},
                                       double tolerance = 2e-5, uint64_t seed = 1) {
   const std::vector<HostTensor> inputs = random_host_inputs(graph, seed);

@@ -250,12 +250,16 @@ std::string LoopCase::check(LoopFn fn, int64_t chunk) {
   }
   if (!scratch->front_intact()) return "wrote before the scratch";
   std::map<const void*, std::set<int64_t>> touched;
+  size_t unbounded = 0;  // results that any value is good for
   for (const plan::LoopResult& r : want) {
     const DType dtype = loop.operands[r.operand].dtype;
     const int64_t size = size_of(dtype);
     touched[pointers[r.operand]].insert(r.offset);
     const char* at = got[r.operand].data() + r.offset * size;
-    if (std::isinf(r.real.error)) continue;
+    if (std::isinf(r.real.error)) {
+      ++unbounded;
+      continue;
+    }
     if (!is_float(dtype)) {
       if (read_int(dtype, at) == r.real.integer) continue;
       return fmt::format("operand {} at {}: got {}, want {} in \"{}\"", r.operand, r.offset,
@@ -266,6 +270,9 @@ std::string LoopCase::check(LoopFn fn, int64_t chunk) {
     if (same || std::abs(value - r.real.value) <= r.real.error) continue;
     return fmt::format("operand {} at {}: got {:.9g}, want {:.9g} +- {:.3g} in \"{}\"", r.operand,
                        r.offset, value, r.real.value, r.real.error, loop.key());
+  }
+  if (unbounded > 0 && unbounded == want.size()) {
+    return fmt::format("no result has a bound in \"{}\"", loop.key());
   }
   for (size_t k = 0; k < memory.size(); ++k) {
     if (!memory[k]) continue;

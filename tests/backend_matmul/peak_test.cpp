@@ -44,6 +44,13 @@ TEST(Peak, BesideAMeasurementTheLargerOfBeforeAndAfterCounts) {
   EXPECT_EQ(peak.of(DType::f16).peak(), peak.of(DType::f32).peak());
 }
 
+TEST(Peak, TheLargerIsTheOneWithTheHigherPeak) {
+  const ArithmeticPeak loop{.fma_one = 9.0, .fma_all = 2.0, .matmul_all = 1.0, .how = "loop"};
+  const ArithmeticPeak product{.fma_one = 1.0, .fma_all = 1.0, .matmul_all = 3.0, .how = "product"};
+  EXPECT_EQ(larger(loop, product).how, "product");
+  EXPECT_EQ(larger(product, loop).how, "product");
+}
+
 TEST(Peak, TheDiskFileIsGone) {
   const std::filesystem::path folder =
       std::filesystem::path(testing::TempDir()) / "espalier_peak_test";

@@ -272,6 +272,9 @@ TEST_F(ReaderTest, FamiliesSayWhatTheyAre) {
       error_of([&] { open_reader_model(folder_ / "other", options_); }),
       HasSubstr("activations of model_type \"mamba\" cannot be read; there are qwen2, bert, "
                 "byte-lm"));
+  std::ofstream(folder_ / "other" / "config.json") << "{}";
+  EXPECT_THAT(error_of([&] { open_reader_model(folder_ / "other", options_); }),
+              HasSubstr("activations of a model without model_type cannot be read"));
   // A run of a model that no family reads.
   train::Checkpoint checkpoint_of_other;
   checkpoint_of_other.config = {{"model_type", std::string("bigram")}};

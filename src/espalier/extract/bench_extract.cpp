@@ -193,14 +193,14 @@ std::vector<ExtractBenchResult> bench_extract(
     // Not before the first pass, which counts from the start of the process.
     ExtractBenchResult result = bench_forward(o, model, batch, born);
     beside.measure();
-    if (o.extract_batches > 0) {
-      bench_job(o, model, result);
-      beside.measure();
-    }
     const cpu::ArithmeticPeak& peak = beside.of(result.dtype);
     result.peak_gflops = peak.peak() * 1e-9;
     result.peak_how = peak.how;
     result.share_of_peak = result.gflops / result.peak_gflops;
+    if (o.extract_batches > 0) {
+      bench_job(o, model, result);
+      beside.measure();
+    }
     if (done) done(result);
     results.push_back(std::move(result));
     born = now();

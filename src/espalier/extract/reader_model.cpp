@@ -115,14 +115,14 @@ constexpr std::pair<std::string_view, ReaderFamily (*)(const std::filesystem::pa
 std::string model_type_of(const std::filesystem::path& files) {
   if (!std::filesystem::exists(files / "config.json") &&
       std::filesystem::exists(files / "state.json")) {
-    return train::job_of(train::open_run(files));
+    return train::job_of(train::checkpoint_config(files), files);
   }
   constexpr int64_t kConfigLimit = int64_t{1} << 20;
   const std::string label = (files / "config.json").string();
   const models::ConfigReader config(
       "extract", io::read_text(label, kConfigLimit, {.stage = "extract"}), label);
   const auto* type = config.find("model_type");
-  if (type == nullptr) return "(none)";
+  if (type == nullptr) return "";
   return type->is_string() ? type->get<std::string>() : type->dump();
 }
 
@@ -310,8 +310,9 @@ std::unique_ptr<ReaderModel> open_reader_model(const std::filesystem::path& fold
     if (type == model_type) return make_reader_model(read(files), options, pack_cache, files);
     known.push_back(model_type);
   }
-  fail(ErrorKind::unsupported, "extract",
-       "{}: activations of model_type \"{}\" cannot be read; there are {}", files.string(), type,
+  fail(ErrorKind::unsupported, "extract", "{}: activations of {} cannot be read; there are {}",
+       files.string(),
+       type.empty() ? "a model without model_type" : fmt::format("model_type \"{}\"", type),
        fmt::join(known, ", "));
 }
 

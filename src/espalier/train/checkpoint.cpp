@@ -116,6 +116,8 @@ fs::path save_checkpoint(const fs::path& dir, const Checkpoint& checkpoint) {
   return target;
 }
 
+CheckpointSection checkpoint_config(const fs::path& folder) { return read_state(folder).config; }
+
 LoadedCheckpoint load_checkpoint(const fs::path& folder) {
   CheckpointState state = read_state(folder);
   const auto named = step_of(folder);

@@ -53,6 +53,9 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& dir,
 /// Reads one checkpoint and verifies sizes, checksums and formats; `data` error when damaged.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder);
 
+/// The configuration of a checkpoint, from state.json alone.
+CheckpointSection checkpoint_config(const std::filesystem::path& folder);
+
 /// The newest valid checkpoint of `dir`, with a warning for each damaged newer one; nothing when
 /// there is no checkpoint at all; `data` error when all are damaged.
 std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& dir);

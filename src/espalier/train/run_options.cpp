@@ -170,11 +170,15 @@ std::string differing_options(const CheckpointSection& saved, const CheckpointSe
   return differences(a, b);
 }
 
-std::string job_of(const LoadedCheckpoint& loaded) {
+std::string job_of(const CheckpointSection& config, const std::filesystem::path& folder) {
   // The byte LM's configuration does not name its model.
   std::string job = "byte-lm";
-  SavedSection(loaded.checkpoint.config, loaded.folder).take("model_type", job);
+  SavedSection(config, folder).take("model_type", job);
   return job;
+}
+
+std::string job_of(const LoadedCheckpoint& loaded) {
+  return job_of(loaded.checkpoint.config, loaded.folder);
 }
 
 void check_job(const LoadedCheckpoint& loaded, std::string_view job) {

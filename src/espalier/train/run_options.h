@@ -79,7 +79,8 @@ void apply_run_section(const LoadedCheckpoint& loaded, RunOptions& options);
 /// "lr is 0.001 in the checkpoint and 0.0005 now": differences of options that change the numbers.
 std::string differing_options(const CheckpointSection& saved, const CheckpointSection& now);
 
-/// The kind of model of a checkpoint: "byte-lm", "bert".
+/// The kind of model of a checkpoint: "byte-lm", "bert". `folder` is for messages.
+std::string job_of(const CheckpointSection& config, const std::filesystem::path& folder);
 std::string job_of(const LoadedCheckpoint& loaded);
 /// Throws `user` when the checkpoint is of another kind of model.
 void check_job(const LoadedCheckpoint& loaded, std::string_view job);

@@ -107,9 +107,4 @@ PeakReport measure_peak(const PeakOptions& options) {
 
 void PeakBeside::measure() { before_ = std::exchange(now_, measure_peak(options_)); }
 
-const ArithmeticPeak& PeakBeside::of(DType dtype) const {
-  const ArithmeticPeak &before = before_.of(dtype), &now = now_.of(dtype);
-  return before.peak() > now.peak() ? before : now;
-}
-
 }  // namespace espalier::cpu

@@ -65,6 +65,10 @@ struct PeakReport {
 /// cannot be written, `device` when memory cannot be had.
 PeakReport measure_peak(const PeakOptions& options);
 
+inline const ArithmeticPeak& larger(const ArithmeticPeak& a, const ArithmeticPeak& b) {
+  return a.peak() > b.peak() ? a : b;
+}
+
 /// The peak beside a series of measurements. A neighbour on the same host can halve the machine
 /// for a second, so it is taken between every two of them, and what was reached just before a
 /// measurement or just after it is its peak.
@@ -74,7 +78,7 @@ class PeakBeside {
   /// Measures; throws as measure_peak does.
   void measure();
   /// The larger of the last two measurements; measure() has been called.
-  const ArithmeticPeak& of(DType dtype) const;
+  const ArithmeticPeak& of(DType dtype) const { return larger(before_.of(dtype), now_.of(dtype)); }
 
  private:
   PeakOptions options_;
