@@ -57,12 +57,12 @@ class TrainLoop : public ::testing::Test {
 TEST_F(TrainLoop, CallsBackWhenItShould) {
   make(false);
   const LoopResult result = train_loop(
-      *step_, {.steps = 10, .log_every = 4, .eval_every = 5, .save_every = 3}, callbacks());
+      *step_, {.steps = 10, .log_every = 4, .eval_every = 4, .save_every = 3}, callbacks());
   EXPECT_EQ(result.steps_done, 10);
   EXPECT_EQ(result.signal, 0);
   EXPECT_EQ(batches_, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
   EXPECT_EQ(logged_, (std::vector<int64_t>{4, 8, 10}));
-  EXPECT_EQ(evaluated_, (std::vector<int64_t>{5, 10}));
+  EXPECT_EQ(evaluated_, (std::vector<int64_t>{4, 8, 10}));
   EXPECT_EQ(saved_, (std::vector<int64_t>{3, 6, 9, 10}));
   ASSERT_EQ(records_.size(), 10u);
   EXPECT_DOUBLE_EQ(records_[0].loss, 1.0);

@@ -164,6 +164,9 @@ TEST(Chart, GapsEmptyCurvesAndSinglePoints) {
   EXPECT_NE(gap.find("h0.1"), std::string::npos);  // the lone first point is a dot
   EXPECT_EQ(gap.find("nan"), std::string::npos);
   EXPECT_EQ(svg_chart({.curves = {{"a", {5}, {3}}}}).find("nan"), std::string::npos);
+  const std::string lone = svg_chart({.curves = {{"a", {1, 2}, {1, 2}}, {"b", {1.5}, {3}}}});
+  EXPECT_NE(lone.find("stroke-width=\"7\""), std::string::npos);
+  EXPECT_EQ(gap.find("stroke-width=\"7\""), std::string::npos);
   EXPECT_EQ(svg_chart({.curves = {{"a", {1, 2}, {-1, 10}}}, .log_y = true}).find("nan"),
             std::string::npos);
   EXPECT_THROW(svg_chart({.curves = {{"a", {1, 2}, {1}}}}), Error);

@@ -67,7 +67,9 @@ void add_run_flags(Command& app, train::RunOptions& o) {
       ->group(files);
   app.add_option("--keep", o.keep, "checkpoints that are kept")->group(files);
   app.add_flag("--resume", o.resume, "continue the run in --save-dir")->group(files);
-  app.add_option("--eval-every", o.eval_every, "steps between evaluations; 0: none")->group(files);
+  app.add_option("--eval-every", o.eval_every,
+                 "steps between evaluations, one more after the last; 0: none")
+      ->group(files);
   app.add_option("--eval-batches", o.eval_batches, "batches of an evaluation")->group(files);
   app.add_option("--log-every", o.log_every, "steps between log lines")->group(files);
   app.add_flag("--profile", o.profile, "write a Chrome trace of one step")->group(files);

@@ -56,7 +56,8 @@ void add_check(Program& program) {
                   "folder with expected.json, model.safetensors and "
                   "expected.safetensors")
       ->required();
-  app->add_option("--backend", state->options.backend, "interp (double), interp-f32 (rounds every result) or cpu");
+  app->add_option("--backend", state->options.backend,
+                  "interp (double), interp-f32 (rounds every result) or cpu");
   app->add_option("--dtype", state->dtype, "float32, bfloat16 or float16");
   app->add_option("--model", state->options.variant, "handcraft or library");
   app->add_option("--compile", state->options.fuse, "0: op by op, 1: fused loops");

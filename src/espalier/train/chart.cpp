@@ -179,7 +179,10 @@ void draw_curves(std::string& svg, const Chart& chart, const Frame& frame) {
              "stroke-width=\"1\" stroke-opacity=\"0.28\"");
     }
     const auto& drawn = averaged ? smoothed(curve.y) : curve.y;
-    stroke(path_of(chart, frame, curve.x, drawn), colour, "stroke-width=\"2\"");
+    // A single value stands out among lines as a point that can be seen.
+    const bool single = drawn.size() == 1;
+    stroke(path_of(chart, frame, curve.x, drawn), colour,
+           single ? "stroke-width=\"7\"" : "stroke-width=\"2\"");
   }
 }
 

@@ -95,7 +95,8 @@ class Loop {
       window_seconds_ = window / in_window;
       restart_window();
     }
-    if (options_.eval_every > 0 && callbacks_.evaluate && done_ % options_.eval_every == 0) {
+    const bool evaluates = options_.eval_every > 0 && callbacks_.evaluate;
+    if (evaluates && (done_ % options_.eval_every == 0 || done_ == options_.steps)) {
       hand_over();
       callbacks_.evaluate(done_);
       restart_window();

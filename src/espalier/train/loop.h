@@ -19,7 +19,7 @@ namespace espalier::train {
 struct LoopOptions {
   int64_t steps = 0;       // the run ends when this many are done, counted from its beginning
   int64_t log_every = 20;  // also the window of speeds
-  int64_t eval_every = 0;
+  int64_t eval_every = 0;  // and after the last step; 0: never
   int64_t save_every = 0;
   double max_seconds = 0.0;   // since the start of this loop; 0: no limit
   bool check_nan = false;     // keeps a copy of the state, to name the op that made a NaN
