@@ -53,12 +53,17 @@ def compute(forward, loss_of, parameters, batch, optimizer, steps):
     return {name: numpy.ascontiguousarray(value.detach().numpy()) for name, value in result.items()}
 
 
-def write(folder, config, parameters, batch, about, results):
+def write_tensors(folder, parameters, results):
+    """model.safetensors and expected.safetensors of a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(parameters, folder / "model.safetensors")
-    save_file({**batch, **results}, folder / "expected.safetensors")
-    for file in folder.glob("*.safetensors"):
+    for name, tensors in (("model", parameters), ("expected", results)):
+        file = folder / f"{name}.safetensors"
+        save_file(tensors, file)
         file.chmod(0o644)  # safetensors writes files that only their owner can read
+
+
+def write(folder, config, parameters, batch, about, results):
+    write_tensors(folder, parameters, {**batch, **results})
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "expected.json").write_text(json.dumps(about, indent=1) + "\n")
     print(f"{folder}: {len(results)} results, loss {results['train.loss'][0]:.6f} to {results['train.loss'][-1]:.6f}")

@@ -24,9 +24,10 @@ import math
 import pathlib
 import sys
 
+import fixture
 import numpy
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8}
 NORM_EPS = 1e-5
@@ -162,11 +163,7 @@ def compute(parameters, input_bytes, c):
 
 def write(folder, c):
     parameters, input_bytes = random_inputs(c)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(parameters, folder / "model.safetensors")
-    save_file({"input_bytes": input_bytes, **compute(parameters, input_bytes, c)}, folder / "expected.safetensors")
-    for file in folder.glob("*.safetensors"):
-        file.chmod(0o644)  # safetensors writes files that only their owner can read
+    fixture.write_tensors(folder, parameters, {"input_bytes": input_bytes, **compute(parameters, input_bytes, c)})
     sizes = {key: c[key] for key in ("vocab", "hidden", "heads", "ffn", "seq", "layers", "batch")}
     note = (
         "step s trains on input_bytes[s]; qkv rows: q, then k, then v, each head by head; targets are the input bytes, "

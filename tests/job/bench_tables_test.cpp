@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables of `bench byte-lm --table`, with results of peers beside ours.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 
-#include "espalier/base/error.h"
 #include "espalier/train/bench.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
@@ -81,15 +81,9 @@ TEST(BenchTables, EveryRowIsAsWideAsItsHead) {
 
 TEST(BenchTables, ALineThatIsNoResultIsNamed) {
   const std::string path = file_of("bad.jsonl", record(16, 2.0, 80.0) + R"({"peer": "torch"})");
-  try {
-    read_peers(path);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::data);
-    EXPECT_NE(std::string(error.what()).find("line 2 of " + path + " is no result of a peer"),
-              std::string::npos)
-        << error.what();
-  }
+  const std::string error = test::message(ErrorKind::data, [&] { read_peers(path); });
+  EXPECT_NE(error.find("line 2 of " + path + " is no result of a peer"), std::string::npos)
+      << error;
 }
 
 }  // namespace

@@ -10,23 +10,16 @@
 
 #include "espalier/base/error.h"
 #include "espalier/interp/interp.h"
+#include "tests/support/errors.h"
 
 namespace espalier::models {
 namespace {
 
+using test::error_of;
 using ::testing::HasSubstr;
 
 constexpr ByteLmConfig kTiny{
     .vocab = 256, .width = 12, .heads = 3, .ffn = 20, .layers = 2, .seq_len = 7, .dropout = 0.25};
-
-std::string error_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 struct Traced {
   ir::Graph graph;

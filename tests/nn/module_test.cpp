@@ -7,10 +7,12 @@
 #include "espalier/nn/embedding.h"
 #include "espalier/nn/layer_norm.h"
 #include "espalier/nn/linear.h"
+#include "tests/support/errors.h"
 
 namespace espalier::nn {
 namespace {
 
+using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -30,15 +32,6 @@ struct Tree : Module<Tree> {
   static constexpr auto fields =
       nn::fields(&Tree::embedding, "embedding", &Tree::layers, "layers", &Tree::head, "head");
 };
-
-std::string error_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 TEST(Module, PathsJoinFieldNamesAndListIndices) {
   EXPECT_THAT(param_paths(Tree()),

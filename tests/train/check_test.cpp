@@ -15,25 +15,18 @@
 #include <set>
 
 #include "espalier/base/error.h"
-#include "espalier/io/file.h"
 #include "espalier/io/safetensors.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
+
+using test::error_of;
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 const fs::path kGoldens = fs::path(ESPALIER_SOURCE_DIR) / "tests/goldens";
-
-std::string error_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 /// What a row is of: "grad.qkv.bias" of its part "grad.qkv.bias[query]".
 std::string result_of(const CheckRow& row) { return row.what.substr(0, row.what.find('[')); }
@@ -285,10 +278,7 @@ void change_expected(const fs::path& folder,
   const io::SafetensorsFile expected = io::SafetensorsFile::open(path);
   for (const auto& [name, values] : expected.tensors()) tensors.emplace(name, values.clone());
   change(tensors);
-  fs::remove(path);
-  io::OutputFile out = io::OutputFile::create(path, {.stage = "test"});
-  io::write_safetensors(out, tensors);
-  out.sync_and_close();
+  io::save_safetensors(path, tensors);
 }
 
 TEST_F(CheckError, AFolderWithoutResultsIsAnError) {

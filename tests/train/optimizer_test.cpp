@@ -12,21 +12,14 @@
 
 #include "espalier/backend/interp_executable.h"
 #include "espalier/base/error.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
 
+using test::error_of;
 using ::testing::HasSubstr;
 using Values = std::map<std::string, std::vector<double>>;
-
-std::string error_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 /// An optimizer over vectors whose gradients are given from outside.
 class Harness {

@@ -10,22 +10,15 @@
 
 #include "espalier/base/error.h"
 #include "espalier/models/byte_lm.h"
+#include "tests/support/errors.h"
 
 namespace espalier::train {
 namespace {
 
+using test::error_of;
 using ::testing::HasSubstr;
 
 const CompileOptions kInterp{.backend = "interp"};
-
-std::string error_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 constexpr models::ByteLmConfig kTiny{
     .width = 8, .heads = 2, .ffn = 12, .layers = 1, .seq_len = 6, .dropout = 0.2};

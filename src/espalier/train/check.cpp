@@ -163,7 +163,8 @@ class Bounds {
     compile.compute_dtype = options.dtype;
     if (narrow_) narrowed_ = worst_of_runs();
   }
-  bool exact() const { return !ours_rounds_ && !theirs_rounds_; }
+  /// Of key biases after training.
+  double key_bias(double scale) const { return farthest_ / scale; }
   /// Of elements [begin, end) of a result whose largest value is `scale`, stored in `stored`.
   double at(const std::string& what, size_t begin, size_t end, double scale,
             const std::string& stored) const {
@@ -181,6 +182,8 @@ class Bounds {
   }
 
  private:
+  bool exact() const { return !ours_rounds_ && !theirs_rounds_; }
+
   bool narrow_, ours_rounds_, theirs_rounds_;
   double sums_;
   double farthest_;  // apart are two runs of the optimizer at most twice that
@@ -192,7 +195,6 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
   const CheckResults got = c.compute(c.parameters, compile_of(options));
   const Bounds bounds(c, options, got);
   CheckReport report{c.model, {}};
-  const double moved = farthest_move(c.adam, c.steps);
   for (const io::SafetensorsEntry& entry : expected.entries()) {
     const std::string& what = entry.name;
     if (std::find(c.inputs.begin(), c.inputs.end(), what) != c.inputs.end()) continue;
@@ -220,7 +222,7 @@ CheckReport compare(const CheckCase& c, const io::SafetensorsFile& expected,
       add_rounded(what, 0, want.size());
       continue;
     }
-    add_row(end - begin < want.size() ? what + "[key]" : what, begin, end, moved / scale);
+    add_row(end - begin < want.size() ? what + "[key]" : what, begin, end, bounds.key_bias(scale));
     add_rounded(what + "[query]", 0, begin);
     add_rounded(what + "[value]", end, want.size());
   }
