@@ -12,6 +12,7 @@
 #include "espalier/io/json.h"
 #include "espalier/tensor/dtype_names.h"
 #include "espalier/train/bench.h"
+#include "espalier/train/benchmark_loop.h"
 
 namespace espalier::train {
 namespace {
@@ -45,11 +46,8 @@ Cells collect(const std::vector<BenchResult>& results, const std::vector<PeerRow
   for (const PeerRow& p : peers) {
     runs[p.peer + " " + p.model][{p.dtype, p.compile, p.flash}].push_back(p.sequences_per_second);
   }
-  for (auto& [column, by_key] : runs) {
-    for (auto& [key, rates] : by_key) {
-      std::sort(rates.begin(), rates.end());
-      cells[column][key] = rates[rates.size() / 2];
-    }
+  for (const auto& [column, by_key] : runs) {
+    for (const auto& [key, rates] : by_key) cells[column][key] = median(rates);
   }
   return cells;
 }
